@@ -1,0 +1,103 @@
+"""Every error the agent raises, with its policy as data. Translated once, in the plugin that meets the library's own.
+
+error              raised by          handled by           what happens
+-----------------  -----------------  -------------------  ---------------------------------------------
+ConfigError        config, plugins    cli                  exit 78; systemd does not restart
+SourceLost         a source           supervisor           reopened with back-off, others go on
+SourceEnded        a source           supervisor           the camera is done; the last one ends the run
+FrameUnreadable    a source           pipeline             counted, the next frame is read
+EngineUnavailable  an engine          pipeline, link       counts against the link; the local run answers
+EngineRefused      an engine          pipeline, router     the cloud is closed for minutes, said once
+EngineBroken       an engine          app, pipeline        ends the start; later, a failed frame
+SinkUnavailable    a sink             supervisor, outbox   results are kept, back-off
+"""
+
+from enum import Enum
+
+
+class Cause(str, Enum):
+    """What went wrong with a request or a delivery: the words of logs, counters and results."""
+
+    AUTH = "auth"
+    CREDITS = "credits"
+    PAUSED = "paused"
+    NOT_FOUND = "not_found"
+    TOO_LARGE = "too_large"
+    RATE_LIMITED = "rate_limited"
+    SERVER = "server"
+    BAD_REQUEST = "bad_request"
+    BAD_ANSWER = "bad_answer"
+    CAPTIVE_PORTAL = "captive_portal"
+    DNS = "dns"
+    TLS = "tls"
+    CONNECT = "connect"
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    MODEL = "model"
+
+
+class AgentError(Exception):
+    """The root: a sentence that tells a person what was wrong and what to do."""
+
+
+class ConfigError(AgentError):
+    """The configuration cannot be used. `problems` holds one sentence for each mistake."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class SourceError(AgentError):
+    """A camera could not give a frame."""
+
+
+class SourceLost(SourceError):
+    """The camera is gone for now: reopen it later."""
+
+
+class SourceEnded(SourceError):
+    """There are no more frames, as intended."""
+
+
+class FrameUnreadable(SourceError):
+    """This one frame cannot be decoded; the next one may."""
+
+
+class EngineError(AgentError):
+    """An engine could not answer for a frame."""
+
+    def __init__(self, message: str, cause: Cause) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class EngineUnavailable(EngineError):
+    """No answer this time: time-out, DNS, 5xx, 429. Trying again later is right."""
+
+    def __init__(self, message: str, cause: Cause, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, cause)
+        self.retry_after_s = retry_after_s
+
+
+class EngineRefused(EngineError):
+    """The server said no, and will again: key, credits, project or size. Needs a person."""
+
+
+class EngineBroken(EngineError):
+    """The on-device model cannot be loaded or run."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Cause.MODEL)
+
+
+class SinkError(AgentError):
+    """A sink could not take results."""
+
+
+class SinkUnavailable(SinkError):
+    """Not now: broker down, disk full. The results stay in the outbox."""
+
+    def __init__(self, message: str, cause: Cause = Cause.NETWORK) -> None:
+        super().__init__(message)
+        self.cause = cause

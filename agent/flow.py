@@ -1,0 +1,181 @@
+"""The records a frame becomes on its way: Frame, Decision, Answer, Result, Delivery; and its one Fate. No state."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""One picture: shape (height, width, 3), uint8, BGR as OpenCV has it."""
+
+
+class Route(str, Enum):
+    """Where a frame's answer comes from."""
+
+    LOCAL = "local"
+    CLOUD = "cloud"
+
+
+class Reason(str, Enum):
+    """Why the router decided so: the closed vocabulary of logs, counters and results."""
+
+    P_OK = "p_ok"
+    P_LOW_BANDWIDTH = "p_low_bandwidth"
+    P_LOW_RTT = "p_low_rtt"
+    P_LOW_SERVER = "p_low_server"
+    NO_EVIDENCE = "no_evidence"
+    UPLINK_BUSY = "uplink_busy"
+    STALLED = "stalled"
+    DEAD = "dead"
+    INFLIGHT_FULL = "inflight_full"
+    BUDGET_DATA = "budget_data"
+    BUDGET_CREDITS = "budget_credits"
+    HTTP_AUTH = "http_auth"
+    HTTP_RATE_LIMITED = "http_rate_limited"
+    HTTP_ERROR = "http_error"
+    LOCAL_ONLY = "local_only"
+    CLOUD_ONLY = "cloud_only"
+    LOCAL_OVERLOADED = "local_overloaded"
+    PROBE = "probe"
+
+
+class Fate(str, Enum):
+    """How a captured frame ended; each has exactly one."""
+
+    OVERWRITTEN = "overwritten"
+    SKIPPED = "skipped"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One captured picture and when it was taken."""
+
+    camera: str
+    seq: int
+    captured_s: float
+    """Monotonic seconds."""
+    captured_wall_s: float
+    """Seconds since the epoch, as data only."""
+    clock_synchronized: bool
+    pixels: Pixels = field(repr=False)
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return int(self.pixels.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One detected object, as the hosted API gives it: centre, size and pixels of the captured frame."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    confidence: float
+    class_name: str
+    class_id: int
+
+    def scaled(self, factor_x: float, factor_y: float) -> "Prediction":
+        """The same object in a picture that is `factor` times as large."""
+        return Prediction(
+            x=self.x * factor_x,
+            y=self.y * factor_y,
+            width=self.width * factor_x,
+            height=self.height * factor_y,
+            confidence=self.confidence,
+            class_name=self.class_name,
+            class_id=self.class_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds spent in the parts of one engine run; None where the engine has no such part."""
+
+    preprocess_s: float | None = None
+    inference_s: float | None = None
+    postprocess_s: float | None = None
+    upload_s: float | None = None
+    server_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an engine found in one frame, in the captured frame's pixels."""
+
+    predictions: tuple[Prediction, ...]
+    model: str
+    engine: str
+    timings: Timings
+    size_bytes: int | None = None
+    """Bytes of the picture that was uploaded."""
+    quality: int | None = None
+    """JPEG quality of that picture."""
+    cold_start: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the router chose for one frame."""
+
+    route: Route
+    reason: Reason
+    deadline_s: float
+    """Monotonic; an answer later than this is stale."""
+    local_start_s: float | None
+    """Monotonic; when the on-device run starts unless the cloud answered first. None: it never does."""
+    p: float | None = None
+    """Predicted share of cloud answers that come in time."""
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One frame's answer, or its failure. Carries no pixels."""
+
+    camera: str
+    seq: int
+    revision: int
+    captured_s: float
+    captured_wall_s: float
+    clock_synchronized: bool
+    width: int
+    height: int
+    decision: Decision
+    fate: Fate
+    published: Route | None
+    answer: Answer | None
+    late: bool
+    started_s: float | None
+    """Monotonic; when the published engine began."""
+    answered_s: float
+    """Monotonic; when the answer was there."""
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message on its way to a sink: an id that never changes, and the bytes of the record."""
+
+    id: str
+    camera: str
+    body: bytes = field(repr=False)
+
+
+class Outcome(str, Enum):
+    """How a delivery ended at a sink."""
+
+    ACCEPTED = "accepted"
+    KEPT = "kept"
+    REJECTED = "rejected"

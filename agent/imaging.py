@@ -1,0 +1,164 @@
+"""Pictures: reading, writing, resizing, and box suppression. The only file that imports OpenCV. No state.
+
+Any cv2 from 4.8 to 5 serves, the device's own included; only long-standing functions are used.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import FrameUnreadable, SourceLost
+from agent.flow import Pixels
+
+GREY = 114
+"""The padding value YOLOv8 models are trained with."""
+
+
+class _Capture(Protocol):
+    def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
+    def read(self) -> tuple[bool, Pixels]: ...
+    def get(self, prop: int) -> float: ...
+    def release(self) -> None: ...
+
+
+class Video:
+    """An open video file, device or network stream. One thread."""
+
+    def __init__(self, capture: _Capture, name: str) -> None:
+        self._capture = capture
+        self._name = name
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second as the container states it; None when it does not."""
+        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
+        return fps if np.isfinite(fps) and 0 < fps <= 1000 else None  # noqa: PLR2004 - some containers state ticks
+
+    def read(self) -> Pixels | None:
+        """The next picture as (height, width, 3) uint8 BGR, or None when there is none."""
+        ok, pixels = self._capture.read()
+        return as_bgr(pixels) if ok and pixels is not None and pixels.size else None
+
+    def close(self) -> None:
+        """Let go of the device or file."""
+        self._capture.release()
+
+
+def open_video(path: Path) -> Video:
+    """Open a video file. Raises SourceLost when it is not one."""
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        raise SourceLost(f"{path} cannot be opened as a video; check that it is one (ffprobe {path})")
+    return Video(cast("_Capture", capture), str(path))
+
+
+def open_stream(target: str | int, *, timeout_s: float) -> Video:
+    """Open a V4L2 device number or path, or an RTSP or HTTP URL. Raises SourceLost."""
+    if isinstance(target, str) and "://" in target:
+        limit_ms = int(timeout_s * 1000)
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
+        capture = cv2.VideoCapture(target, cv2.CAP_FFMPEG, limits)
+    else:
+        capture = cv2.VideoCapture(target, cv2.CAP_V4L2)
+    if not capture.isOpened():
+        capture.release()
+        raise SourceLost(f"{target} cannot be opened; is it switched on, and are address and password right?")
+    return Video(cast("_Capture", capture), str(target))
+
+
+def read_image(path: Path) -> Pixels:
+    """A picture file as 8-bit BGR, whatever its depth or colours. Raises FrameUnreadable."""
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise FrameUnreadable(f"{path} cannot be read: {error.strerror}") from error
+    return decode_image(data.tobytes(), name=str(path))
+
+
+def decode_image(data: bytes, *, name: str = "the picture") -> Pixels:
+    """An encoded picture as 8-bit BGR. Raises FrameUnreadable."""
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:
+        raise FrameUnreadable(f"{name} is not a picture OpenCV can decode: {error.err}") from error
+    if pixels is None:
+        raise FrameUnreadable(f"{name} is not a picture OpenCV can decode")
+    return cast("Pixels", pixels)
+
+
+def as_bgr(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
+    """Grey, BGRA or 16-bit pictures as (height, width, 3) uint8 BGR."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels // 256).astype(np.uint8)
+    flat = pixels[..., None] if pixels.ndim == 2 else pixels  # noqa: PLR2004 - a picture without a channel axis
+    if flat.shape[2] == 1:
+        return cast("Pixels", np.repeat(flat, 3, axis=2))
+    return cast("Pixels", flat[..., :3])
+
+
+def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
+    """`pixels` as a JPEG file of `quality` 1..100."""
+    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()
+
+
+def shrink(pixels: Pixels, longest_px: int) -> Pixels:
+    """`pixels` with neither side longer than `longest_px`, aspect kept; never enlarged."""
+    height, width = pixels.shape[:2]
+    factor = longest_px / max(height, width)
+    if factor >= 1:
+        return pixels
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cast("Pixels", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """Where a picture lies inside the model's input: divide by `scale` after taking off the padding."""
+
+    scale_x: float
+    scale_y: float
+    left_px: int
+    top_px: int
+
+
+def letterbox_rgb(pixels: Pixels, width: int, height: int) -> tuple[Pixels, Letterbox]:
+    """`pixels` as RGB inside (height, width, 3), aspect kept, centred, the rest grey as in YOLOv8's training."""
+    src_height, src_width = pixels.shape[:2]
+    scale = min(width / src_width, height / src_height)
+    new_width, new_height = max(1, round(src_width * scale)), max(1, round(src_height * scale))
+    if (new_width, new_height) != (src_width, src_height):
+        pixels = cast("Pixels", cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_LINEAR))
+    left, top = (width - new_width) // 2, (height - new_height) // 2
+    canvas = np.full((height, width, 3), GREY, dtype=np.uint8)
+    cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=canvas[top : top + new_height, left : left + new_width])
+    return canvas, Letterbox(new_width / src_width, new_height / src_height, left, top)
+
+
+def suppress(
+    boxes_xywh: NDArray[np.float32], scores: NDArray[np.float32], class_ids: NDArray[np.int32], *, overlap: float
+) -> list[int]:
+    """Per-class non-maximum suppression.
+
+    Args:
+        boxes_xywh: (n, 4) left, top, width, height in pixels.
+        scores: (n,) 0..1.
+        class_ids: (n,) whole numbers.
+        overlap: boxes of one class whose IoU is above this are one object.
+
+    Returns:
+        The rows to keep, best score first.
+    """
+    if not len(scores):
+        return []
+    kept = cv2.dnn.NMSBoxesBatched(boxes_xywh.tolist(), scores.tolist(), class_ids.tolist(), 0.0, overlap)
+    return sorted((int(row) for row in np.asarray(kept).reshape(-1)), key=lambda row: -float(scores[row]))
+
+
+def opencv_version() -> str:
+    """The version of the cv2 in use."""
+    return str(cv2.__version__)

@@ -1,0 +1,76 @@
+"""Log lines: `message key=value`, every known secret and URL password struck out, repeats damped.
+
+The set of secrets is written at start-up and read by every thread that logs; it only grows.
+"""
+
+import logging
+import re
+import threading
+from collections.abc import Callable
+from typing import Any, TextIO
+
+_HIDDEN: set[str] = set()
+_URL_PASSWORD = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@]*:[^/\s]*@")
+_URL_KEY = re.compile(r"(?P<name>\b(?:api_key|token|password|secret)=)[^&\s\"']+", re.IGNORECASE)
+
+
+def hide(secret: str) -> None:
+    """From now on `secret` appears in no log line."""
+    if secret:
+        _HIDDEN.add(secret)
+
+
+def redact(text: str) -> str:
+    """`text` without known secrets, passwords in URLs and key parameters."""
+    for secret in sorted(_HIDDEN, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return _URL_KEY.sub(r"\g<name>***", _URL_PASSWORD.sub(r"\g<scheme>***@", text))
+
+
+class RedactingFormatter(logging.Formatter):
+    """The one place every line passes, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, redacted."""
+        return redact(super().format(record))
+
+
+def fields(**values: Any) -> str:  # noqa: ANN401 - a log field may be anything printable
+    """`a=1 b="two words"`: the tail of a log line."""
+    return " ".join(f"{name}={_quoted(value)}" for name, value in values.items())
+
+
+def _quoted(value: object) -> str:
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return '"' + text.replace('"', "'") + '"' if re.search(r"[\s=]", text) or not text else text
+
+
+def setup(stream: TextIO, *, level: str, with_time: bool) -> None:
+    """Send the agent's log lines to `stream`. The journal adds the time itself, so `with_time` is for terminals."""
+    handler = logging.StreamHandler(stream)
+    pattern = "%(levelname)-7s %(name)s: %(message)s"
+    handler.setFormatter(RedactingFormatter(f"%(asctime)s {pattern}" if with_time else pattern, "%H:%M:%S"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("agent").setLevel(level.upper())
+
+
+class Damper:
+    """Says a repeated event once, then counts it and says the count at most once per interval. Any thread."""
+
+    def __init__(self, say: Callable[[str], None], now: Callable[[], float], *, interval_s: float = 10.0) -> None:
+        self._say = say
+        self._now = now
+        self._interval_s = interval_s
+        self._lock = threading.Lock()
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def note(self, event: str, detail: str) -> None:
+        """`event` happened: the key that is damped. `detail` is the sentence that is shown."""
+        with self._lock:
+            said_s, missed = self._seen.get(event, (float("-inf"), 0))
+            due = self._now() - said_s >= self._interval_s
+            self._seen[event] = (self._now(), 0) if due else (said_s, missed + 1)
+        if due:
+            self._say(f"{detail} (and {missed} more like it)" if missed else detail)

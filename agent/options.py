@@ -1,0 +1,79 @@
+"""The base of every plugin's Options, and secrets by reference. No state."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from agent import logs
+from agent.errors import ConfigError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Confidence = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Options(BaseModel):
+    """One section of the YAML file: frozen, and no key it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Secret(Options):
+    """A secret's whereabouts: the value itself never stands in the YAML file."""
+
+    env: str | None = Field(None, description="name of an environment variable that holds the secret")
+    file: Path | None = Field(None, description="path of a file that holds the secret and nothing else")
+    credential: str | None = Field(None, description="name of a systemd credential (LoadCredential= in the unit)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_a_bare_value(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the YAML held
+        if isinstance(value, str):
+            raise ValueError("a secret is given by reference: {env: NAME}, {file: PATH} or {credential: NAME}")  # noqa: TRY004 - pydantic collects ValueError only
+        return value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Secret":
+        if sum(way is not None for way in (self.env, self.file, self.credential)) != 1:
+            raise ValueError("give exactly one of env, file, credential")
+        return self
+
+    def reveal(self, base_dir: Path) -> str:
+        """The secret's value, from now on struck out of every log line.
+
+        Raises:
+            ConfigError: the variable, file or credential is missing or empty.
+        """
+        value = self._lookup(base_dir).strip()
+        if not value:
+            raise ConfigError(f"the secret {self} is empty; put the value there")
+        logs.hide(value)
+        return value
+
+    def _lookup(self, base_dir: Path) -> str:
+        if self.env is not None:
+            if self.env not in os.environ:
+                raise ConfigError(f"the environment variable {self.env} is not set; set it, or name a file instead")
+            return os.environ[self.env]
+        if self.file is not None:
+            return _text_of(base_dir / self.file.expanduser())
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if folder is None:
+            raise ConfigError(
+                f"the credential {self.credential} exists only under systemd: add "
+                f"LoadCredential={self.credential}:PATH to the unit, or use env or file outside it"
+            )
+        return _text_of(Path(folder) / str(self.credential))
+
+    def __str__(self) -> str:
+        way = next(name for name in ("env", "file", "credential") if getattr(self, name) is not None)
+        return f"{{{way}: {getattr(self, way)}}}"
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"the secret's file {path} cannot be read: {error.strerror}") from error

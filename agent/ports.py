@@ -1,0 +1,83 @@
+"""What the runtime asks of a plugin, and what it promises one. No state.
+
+Promises: all calls on one source or sink come from one thread; an engine's `infer` may overlap up to its `width`.
+`close` comes after the last call, even when `open` failed, and `open` may be called again after `close`.
+A plugin opens, works and closes: it never sleeps, retries, starts threads or loops over failures.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from agent.clock import Clock
+from agent.flow import Answer, Delivery, Frame, Outcome, Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a plugin may know of its surroundings."""
+
+    agent: str
+    """This agent's name."""
+    clock: Clock
+    base_dir: Path
+    """Relative paths in the configuration start here: the folder of the YAML file."""
+    state_dir: Path
+    """Where the agent may write."""
+
+
+class Source(Protocol):
+    """A camera, or something that stands in for one."""
+
+    live: bool
+    """True: frames come whether anyone is ready or not, and the newest wins. False: every frame is wanted."""
+    pace_fps: float | None
+    """How often the runtime calls `read`; None: `read` itself blocks until the next frame. Known after `open`."""
+
+    def open(self) -> None:
+        """Get ready to read. Raises SourceLost (try again later) or ConfigError (a person must act)."""
+
+    def read(self) -> Pixels:
+        """The next picture, (height, width, 3) uint8 BGR, owned by the caller.
+
+        Raises SourceLost, SourceEnded, FrameUnreadable.
+        """
+
+    def close(self) -> None:
+        """Let go of the device or file; never raises."""
+
+
+class Engine(Protocol):
+    """Something that finds objects in a frame."""
+
+    width: int
+    """How many frames it can work on at once."""
+
+    def open(self) -> None:
+        """Load and warm up. Raises EngineBroken or ConfigError."""
+
+    def infer(self, frame: Frame, give_up_s: float) -> Answer:
+        """Objects in `frame`, in its own pixels; gives up at the monotonic time `give_up_s`.
+
+        Raises EngineUnavailable, EngineRefused, EngineBroken.
+        """
+
+    def close(self) -> None:
+        """Free what `open` took; never raises."""
+
+
+class Sink(Protocol):
+    """Somewhere results go."""
+
+    def open(self) -> None:
+        """Connect, or open the file. Raises SinkUnavailable or ConfigError."""
+
+    def send(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
+        """Hand over `batch` in order, and say for each delivery how it ended.
+
+        ACCEPTED means the other side has acknowledged it. Raises SinkUnavailable when nothing was taken.
+        """
+
+    def close(self) -> None:
+        """Say goodbye and let go; never raises."""
