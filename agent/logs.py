@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 _HIDDEN: set[str] = set()
 _URL_PASSWORD = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@]*:[^/\s]*@")
@@ -25,6 +25,16 @@ def redact(text: str) -> str:
     for secret in sorted(_HIDDEN, key=len, reverse=True):
         text = text.replace(secret, "***")
     return _URL_KEY.sub(r"\g<name>***", _URL_PASSWORD.sub(r"\g<scheme>***@", text))
+
+
+class SupportsWrite(Protocol):
+    """What a log handler needs of a stream."""
+
+    def write(self, text: str, /) -> object:
+        """Take `text`."""
+
+    def flush(self) -> object:
+        """Let it out."""
 
 
 class RedactingFormatter(logging.Formatter):
@@ -45,7 +55,7 @@ def _quoted(value: object) -> str:
     return '"' + text.replace('"', "'") + '"' if re.search(r"[\s=]", text) or not text else text
 
 
-def setup(stream: TextIO, *, level: str, with_time: bool) -> None:
+def setup(stream: SupportsWrite, *, level: str, with_time: bool) -> None:
     """Send the agent's log lines to `stream`. The journal adds the time itself, so `with_time` is for terminals."""
     handler = logging.StreamHandler(stream)
     pattern = "%(levelname)-7s %(name)s: %(message)s"

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from agent import logs
 from agent.errors import ConfigError
 
+BARE_SECRET = "bare_secret"  # noqa: S105 - the name of a mistake
+"""The mistake of writing a secret itself; its value is never repeated."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Confidence = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -31,7 +34,7 @@ class Secret(Options):
     @classmethod
     def _refuse_a_bare_value(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the YAML held
         if isinstance(value, str):
-            raise ValueError("a secret is given by reference: {env: NAME}, {file: PATH} or {credential: NAME}")  # noqa: TRY004 - pydantic collects ValueError only
+            raise PydanticCustomError(BARE_SECRET, "give a reference, not the secret: env, file or credential")
         return value
 
     @model_validator(mode="after")

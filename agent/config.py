@@ -1,0 +1,157 @@
+"""The YAML file as frozen records; every mistake in it at once, with file, line, key and cure. No state."""
+
+import re
+import socket
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+from agent import document, plugins
+from agent.document import Document
+from agent.errors import ConfigError
+from agent.flow import Route
+from agent.mistakes import Mistakes
+from agent.options import Options
+from agent.router import Mode
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+"""Letters, digits, - and _: names stand in MQTT topics, ids and file names."""
+
+
+def _host_name() -> str:
+    """This machine's name, as far as it can be a Name."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()).strip("-_")[:63] or "agent"
+
+
+class CameraConfig(Options):
+    """One camera."""
+
+    name: Name = Field(description="the camera's name in results and topics: letters, digits, - and _")
+    source: Options = Field(description="where its frames come from")
+
+
+class EnginesConfig(Options):
+    """What looks at the frames."""
+
+    local: Options | None = Field(None, description="the on-device model")
+    cloud: Options | None = Field(None, description="the hosted API")
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> "EnginesConfig":
+        if self.local is None and self.cloud is None:
+            raise ValueError("give local, cloud or both")
+        return self
+
+
+class RoutingConfig(Options):
+    """How frames are shared between the hosted API and the on-device model."""
+
+    deadline_ms: int = Field(500, ge=50, le=60_000, description="an answer later than this is stale, milliseconds")
+    mode: Mode = Field(Mode.AUTO, description="auto: each frame where it is served best; local_only; cloud_only")
+
+
+class LogConfig(Options):
+    """What the agent says of itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least level that is shown")
+
+
+class Config(Options):
+    """The whole file."""
+
+    agent: Name = Field(default_factory=_host_name, description="this agent's name; left out: the machine's")
+    cameras: tuple[CameraConfig, ...] = Field(min_length=1, description="at least one camera")
+    engines: EnginesConfig = Field(description="the on-device model, the hosted API, or both")
+    routing: RoutingConfig = Field(default=RoutingConfig(), description="how frames are routed")
+    sinks: tuple[Options, ...] = Field(min_length=1, description="where results go: all of them, each at its own pace")
+    log: LogConfig = Field(default=LogConfig(), description="what the agent says of itself")
+
+    @field_validator("cameras")
+    @classmethod
+    def _names_differ(cls, cameras: tuple[CameraConfig, ...]) -> tuple[CameraConfig, ...]:
+        names = [camera.name for camera in cameras]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two cameras are called {', '.join(twice)}; give each a name of its own")
+        return cameras
+
+    @model_validator(mode="after")
+    def _mode_has_its_engine(self) -> "Config":
+        needed = {Mode.LOCAL_ONLY: "local", Mode.CLOUD_ONLY: "cloud"}.get(self.routing.mode)
+        if needed is not None and getattr(self.engines, needed) is None:
+            raise ValueError(f"routing.mode is {self.routing.mode.value} but engines.{needed} is not given")
+        return self
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in force: with one engine there is nothing to choose."""
+        if self.engines.cloud is None:
+            return Mode.LOCAL_ONLY
+        return Mode.CLOUD_ONLY if self.engines.local is None else self.routing.mode
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: with one sentence for every mistake in it.
+    """
+    return validate(document.read(path))
+
+
+def validate(page: Document) -> Config:
+    """Check a document. Raises ConfigError."""
+    if not isinstance(page.data, dict):
+        raise ConfigError(f"{page.name}: holds no configuration; start from the example in the README")
+    model = _full_model()
+    try:
+        config = model.model_validate(page.data)
+    except ValidationError as error:
+        mistakes = Mistakes(page, model.model_json_schema())
+        raise ConfigError(*page.duplicates, *mistakes.sentences(error.errors())) from error
+    if page.duplicates:
+        raise ConfigError(*page.duplicates)
+    return config
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the configuration, for editors."""
+    schema = _full_model().model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Vedette configuration"}
+
+
+def _full_model() -> type[Config]:
+    """Config with the options of every plugin of this build in their places."""
+    source = _one_of(plugins.options_of("sources"), CameraConfig, "source")
+    camera = create_model("Camera", __base__=CameraConfig, __doc__=CameraConfig.__doc__, source=source)
+    by_route = {route: plugins.options_of("engines", route=route) for route in Route}
+    engines = create_model(
+        "Engines",
+        __base__=EnginesConfig,
+        __doc__=EnginesConfig.__doc__,
+        local=_one_of(by_route[Route.LOCAL], EnginesConfig, "local"),
+        cloud=_one_of(by_route[Route.CLOUD], EnginesConfig, "cloud"),
+    )
+    sink: Any = Annotated[reduce(or_, plugins.options_of("sinks")), Field(discriminator="type")]
+    return create_model(
+        "Vedette",
+        __base__=Config,
+        __doc__=Config.__doc__,
+        cameras=(tuple[camera, ...], Config.model_fields["cameras"]),
+        engines=(engines, Config.model_fields["engines"]),
+        sinks=(tuple[sink, ...], Config.model_fields["sinks"]),
+    )
+
+
+def _one_of(choices: tuple[type[Options], ...], owner: type[Options], name: str) -> tuple[Any, FieldInfo]:
+    """A field like `owner`'s `name` that takes any of `choices`, told apart by `type`."""
+    field = owner.model_fields[name]
+    union: Any = reduce(or_, choices)
+    tag = "type" if len(choices) > 1 else None
+    if field.is_required():
+        return union, FieldInfo(description=field.description, discriminator=tag)
+    return union | None, FieldInfo(default=None, description=field.description, discriminator=tag)

@@ -1,0 +1,239 @@
+"""The HTTP side of the emulator: the hosted API's routes, and the emulator's own under /emulator.
+
+State is owned by the emulator's event loop. The only file that imports Starlette. Differences from the hosted
+service, all said to the client: no pictures by URL (400), no drawn answers (`format=image`, 501), one model.
+"""
+
+import base64
+import binascii
+import json
+import logging
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+import agent
+from agent.clock import Clock
+from agent.emulator import faults, query, replies
+from agent.emulator.gateway import App, Faulty, Gate, RateLimit, Receive, Scope, Send, Stamp, answer
+from agent.emulator.keys import KeyRing
+from agent.emulator.link import Link
+from agent.emulator.model import HostedModel, Served
+from agent.emulator.schedule import Player
+from agent.errors import ConfigError
+
+_DATA_URL = re.compile(rb"^data:image/[\w.+-]+;base64,")
+_BLANKS = b" \t\r\n"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the API serves, and its limits."""
+
+    project: str
+    """The model id, `project/version`."""
+    workspace: str
+    keys: KeyRing
+    model: HostedModel
+    box: faults.FaultBox
+    link: Link
+    player: Player
+    clock: Clock
+    max_body_bytes: int
+    rate_limit_per_s: float | None
+    retry_after_s: float | None
+    """What a 429 says in Retry-After; None: nothing."""
+    control_by_link: bool
+    """Whether /emulator may be reached through the link; else only at the port behind it."""
+
+
+def build_app(site: Site) -> App:
+    """The whole application."""
+    hosted = _hosted(site)
+    limit = RateLimit(site.clock, site.rate_limit_per_s, site.retry_after_s) if site.rate_limit_per_s else None
+    gate = Gate(hosted, site.keys, rate_limit=limit, max_body_bytes=site.max_body_bytes)
+    stamp = Stamp(Faulty(gate, site.box, site.link), site.clock)
+    control = _Control(site, stamp)
+    return cast("App", Starlette(routes=[Mount("/emulator", app=control.app), Mount("/", app=stamp)]))
+
+
+def _hosted(site: Site) -> App:
+    detection = _Detection(site)
+    routes = [
+        _route("/", _landing),
+        _route("/info", _info()),
+        _route("/healthz", _fixed({"status": "healthy"})),
+        _route("/readiness", _fixed({"status": "ready"})),
+        _route("/{project}/{version}", detection.serve, "POST"),
+    ]
+    handlers = {replies.Refused: _refused, HTTPException: _wrong_path, Exception: _broken}
+    return cast("App", Starlette(routes=routes, exception_handlers=cast("dict[object, object]", handlers)))
+
+
+def _route(path: str, endpoint: Callable[..., object], *verbs: str) -> Route:
+    route = Route(path, endpoint, methods=["GET", *verbs])
+    # Starlette adds HEAD to GET; the hosted service's framework does not.
+    route.methods = {"GET", *verbs}
+    return route
+
+
+def _response(reply: replies.Reply) -> Response:
+    return Response(reply.body, reply.status, dict(reply.headers), reply.media_type)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return _response(cast("replies.Refused", error).reply)
+
+
+async def _wrong_path(_: Request, error: Exception) -> Response:
+    wrong = cast("HTTPException", error)
+    return _response(replies.detail(wrong.status_code, wrong.detail, wrong.headers))
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    _log.error("a request failed: %s", error, exc_info=error)
+    return _response(replies.error(500))
+
+
+async def _landing(_: Request) -> Response:
+    page = b"<!doctype html><title>vedette emulate</title><p>An emulator of the hosted v2 detection API.</p>"
+    return Response(page, media_type="text/html")
+
+
+def _fixed(value: Mapping[str, object]) -> Callable[..., object]:
+    async def endpoint(_: Request) -> Response:
+        return Response(replies.compact(value), media_type=replies.JSON)
+
+    return endpoint
+
+
+def _info() -> Callable[..., object]:
+    return _fixed({"name": "vedette emulate", "version": agent.__version__, "uuid": str(uuid.uuid4())})
+
+
+class _Detection:
+    """`POST|GET /{project}/{version}`."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def serve(self, request: Request) -> Response:
+        """Checks in the hosted service's order: parameters, picture's form, model, picture itself."""
+        wanted = query.read(request.query_params)
+        picture = await _picture(request)
+        if f"{request.path_params['project']}/{request.path_params['version']}" != self._site.project:
+            raise replies.Refused(replies.error(404))
+        served = await self._site.model.detect(picture, wanted)
+        body = replies.detections(served.predictions, width=served.width, height=served.height, time_s=served.time_s)
+        return Response(body, headers=self._headers(served), media_type=replies.JSON)
+
+    def _headers(self, served: Served) -> dict[str, str]:
+        cold = served.load_s is not None
+        headers = {
+            "x-inference-engine": "inference-models",
+            "x-workspace-id": self._site.workspace,
+            "x-model-cold-start": str(cold).lower(),
+            "x-model-cold-start-count": str(int(cold)),
+            "x-model-id": self._site.project,
+        }
+        if cold:
+            headers["x-model-load-time"] = str(served.load_s)
+            headers["x-model-load-details"] = json.dumps([{"m": self._site.project, "t": served.load_s}])
+        return headers
+
+
+async def _picture(request: Request) -> bytes:
+    """The encoded picture, found in the hosted service's order: `?image=`, multipart, base64 body."""
+    if "image" in request.query_params:
+        raise replies.Refused(replies.undecodable("the emulator fetches no URLs; send the picture in the body"))
+    media_type = request.headers.get("content-type")
+    if media_type is None:
+        raise replies.Refused(replies.message(400, "Content-Type header not provided with request."))
+    if "multipart/form-data" in media_type:
+        return await _part(request)
+    return _from_base64(await request.body())
+
+
+async def _part(request: Request) -> bytes:
+    async with request.form() as form:
+        part = form.get("file")
+        if not isinstance(part, UploadFile):
+            names = ", ".join(sorted(form)) or "none"
+            raise replies.Refused(replies.undecodable(f"there is no file part called file; parts: {names}"))
+        return await part.read()
+
+
+def _from_base64(body: bytes) -> bytes:
+    text = _DATA_URL.sub(b"", body.strip(_BLANKS)).translate(None, delete=_BLANKS)
+    if not text:
+        raise replies.Refused(replies.undecodable("the body is empty"))
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise replies.Refused(replies.undecodable(f"the body is not base64: {error}")) from error
+
+
+class _Control:
+    """`/emulator`: what happened so far, and switches for tests. No key: only this machine reaches it."""
+
+    def __init__(self, site: Site, stamp: Stamp) -> None:
+        self._site = site
+        self._stamp = stamp
+        routes = [
+            Route("/state", self._state, methods=["GET"]),
+            Route("/fault", self._put_fault, methods=["PUT"]),
+            Route("/fault", self._delete_fault, methods=["DELETE"]),
+            Route("/link", self._put_link, methods=["PUT"]),
+        ]
+        handlers = {replies.Refused: _refused, HTTPException: _wrong_path, ConfigError: _misconfigured}
+        self._routes = cast("App", Starlette(routes=routes, exception_handlers=cast("dict[object, object]", handlers)))
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Only for this machine: behind the link every client looks local, so its address proves nothing."""
+        peer_port = scope["client"][1] if scope.get("client") else 0
+        if not self._site.control_by_link and self._site.link.carries(peer_port):
+            text = "The emulator listens on a public address, so /emulator answers only at its control port."
+            await answer(replies.message(403, text), send)
+        else:
+            await self._routes(scope, receive, send)
+
+    async def _state(self, _: Request) -> Response:
+        site = self._site
+        state = self._stamp.state() | site.model.state() | site.box.state() | {"link": site.player.state()}
+        return Response(replies.compact({"project": site.project} | state), media_type=replies.JSON)
+
+    async def _put_fault(self, request: Request) -> Response:
+        self._site.box.set(faults.from_mapping(await _object(request)))
+        return await self._state(request)
+
+    async def _delete_fault(self, request: Request) -> Response:
+        self._site.box.set(None)
+        return await self._state(request)
+
+    async def _put_link(self, request: Request) -> Response:
+        self._site.player.set_by_hand(await _object(request))
+        return await self._state(request)
+
+
+async def _misconfigured(_: Request, error: Exception) -> Response:
+    return _response(replies.message(400, str(error)))
+
+
+async def _object(request: Request) -> Mapping[str, object]:
+    try:
+        value = json.loads(await request.body())
+    except ValueError as error:
+        raise ConfigError(f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError("the body is not a JSON object")
+    return value

@@ -1,0 +1,236 @@
+"""The layers of plain ASGI in front of the API: counting and stamping, faults, limits and the key check.
+
+State is owned by the emulator's event loop. The order is that of the hosted service: nothing of a request is read
+before its size, rate and key have passed.
+"""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs
+
+from agent.clock import Clock
+from agent.emulator import replies
+from agent.emulator.faults import Fault, FaultBox, Kind, Wire
+from agent.emulator.keys import KeyRing
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OPEN_PATHS = ("/", "/docs", "/info", "/healthz", "/readiness", "/openapi.json", "/metrics", "/model/registry")
+"""No key is needed for these."""
+_KEYED_METHODS = ("GET", "POST")
+_PORTAL = (
+    b"<!doctype html><html><head><title>Welcome</title></head>"
+    b"<body><h1>Guest network</h1><p>Accept the terms to go online.</p></body></html>"
+)
+_TORN_JSON = b'{"inference_id":"2f0e1c64-7e4e-4b0b-8a63-2f5c1f0ad3c9","time":0.01,"image":{"width":64'
+
+
+def header(scope: Scope, name: str) -> str | None:
+    """The request header `name` (in lower case), or None."""
+    wanted = name.encode()
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), None)
+
+
+async def answer(reply: replies.Reply, send: Send) -> None:
+    """Send `reply` whole."""
+    headers = [("content-type", reply.media_type), ("content-length", str(len(reply.body))), *reply.headers]
+    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": "http.response.start", "status": reply.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+class Stamp:
+    """Counts requests and their bytes, and gives every answer its X-Processing-Time and X-Request-ID.
+
+    X-Processing-Time starts when the last byte of the body is there: the hosted service's proxy takes uploads in
+    first, so a slow link is not billed.
+    """
+
+    def __init__(self, app: App, clock: Clock) -> None:
+        self._app = app
+        self._clock = clock
+        self._requests = self._bytes_in = self._bytes_out = 0
+        self._answers: Counter[int] = Counter()
+
+    def state(self) -> dict[str, object]:
+        """For `GET /emulator/state`: requests, answers by status, and the bytes of their bodies."""
+        answers = {str(status): count for status, count in sorted(self._answers.items())}
+        return {
+            "requests": self._requests,
+            "answers": answers,
+            "body_bytes_received": self._bytes_in,
+            "body_bytes_sent": self._bytes_out,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._requests += 1
+        begun_s = self._clock.now()
+
+        async def counted() -> Message:
+            nonlocal begun_s
+            part = await receive()
+            self._bytes_in += len(part.get("body", b""))
+            if part["type"] == "http.request" and not part.get("more_body", False):
+                begun_s = self._clock.now()
+            return part
+
+        async def stamped(part: Message) -> None:
+            if part["type"] == "http.response.start":
+                self._answers[part["status"]] += 1
+                seconds = str(self._clock.now() - begun_s).encode()
+                stamps = [(b"x-processing-time", seconds), (b"x-request-id", uuid.uuid4().hex.encode())]
+                part = {**part, "headers": [*part["headers"], *stamps]}
+            self._bytes_out += len(part.get("body", b""))
+            await send(part)
+
+        await self._app(scope, counted, stamped)
+
+
+class Faulty:
+    """Plays the fault that is on."""
+
+    def __init__(self, app: App, box: FaultBox, wire: Wire) -> None:
+        self._app = app
+        self._box = box
+        self._wire = wire
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fault = self._box.take()
+        if fault is None:
+            await self._app(scope, receive, send)
+        elif (reply := _instead(fault)) is not None:
+            await answer(reply, send)
+        else:
+            await self._bend(fault, scope, receive, send)
+
+    async def _bend(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        """The kinds that need the request, the real answer or the connection."""
+        peer_port = scope["client"][1] if scope.get("client") else 0
+        if fault.kind is Kind.BLACKHOLE:
+            await _swallow(receive)
+        elif fault.kind is Kind.RESET:
+            self._wire.reset_at_end(peer_port)
+            await self._app(scope, receive, _Halved(send))
+        elif fault.kind is Kind.DRIP:
+            self._wire.drip(peer_port, fault.seconds or 0.0)
+            await self._app(scope, receive, _closing(send))
+        else:
+            await asyncio.sleep(fault.seconds or 0.0)
+            await self._app(scope, receive, send)
+
+
+def _instead(fault: Fault) -> replies.Reply | None:
+    """The whole answer of those faults that are one."""
+    if fault.kind is Kind.STATUS and fault.status is not None:
+        return replies.error(fault.status, retry_after_s=fault.retry_after_s)
+    if fault.kind is Kind.CAPTIVE_PORTAL:
+        return replies.Reply(200, _PORTAL, replies.HTML)
+    return replies.Reply(200, _TORN_JSON) if fault.kind is Kind.BAD_JSON else None
+
+
+async def _swallow(receive: Receive) -> None:
+    """Read until the client goes away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _closing(send: Send) -> Send:
+    """`send`, with an answer that ends the connection: a connection once made to drip stays so."""
+
+    async def closing(part: Message) -> None:
+        if part["type"] == "http.response.start":
+            part = {**part, "headers": [*part["headers"], (b"connection", b"close")]}
+        await send(part)
+
+    return closing
+
+
+class _Halved:
+    """Passes the head and the first half of the body. The server then sees an unfinished answer and hangs up."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._cut = False
+
+    async def __call__(self, part: Message) -> None:
+        if self._cut:
+            return
+        if part["type"] == "http.response.body":
+            self._cut = True
+            body = part.get("body", b"")
+            part = {"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True}
+        await self._send(part)
+
+
+class RateLimit:
+    """A token bucket: `per_s` requests a second, and at most one second's worth at once."""
+
+    def __init__(self, clock: Clock, per_s: float, retry_after_s: float | None) -> None:
+        self._clock = clock
+        self._per_s = per_s
+        self._retry_after_s = retry_after_s
+        self._room = max(1.0, per_s)
+        self._tokens = self._room
+        self._counted_s = clock.now()
+
+    def refusal(self) -> replies.Reply | None:
+        """429 when the bucket is empty; else None, and one token less."""
+        now_s = self._clock.now()
+        self._tokens = min(self._room, self._tokens + (now_s - self._counted_s) * self._per_s)
+        self._counted_s = now_s
+        if self._tokens < 1:
+            return replies.error(429, retry_after_s=self._retry_after_s)
+        self._tokens -= 1
+        return None
+
+
+class Gate:
+    """Refuses by rate, by size and by key, before the body is read."""
+
+    def __init__(self, app: App, keys: KeyRing, *, rate_limit: RateLimit | None, max_body_bytes: int) -> None:
+        self._app = app
+        self._keys = keys
+        self._rate_limit = rate_limit
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await answer(refusal, send)
+        else:
+            await self._app(scope, self._bounded(receive), send)
+
+    def _refusal(self, scope: Scope) -> replies.Reply | None:
+        refusal = self._rate_limit.refusal() if self._rate_limit is not None else None
+        if refusal is None and self._too_large(header(scope, "content-length")):
+            refusal = replies.error(413)
+        keyed = scope["method"] in _KEYED_METHODS and scope["path"] not in OPEN_PATHS
+        if refusal is None and keyed:
+            query = parse_qs(scope["query_string"].decode("latin-1"))
+            key = query.get("api_key", [None])[-1]
+            refusal = self._keys.refusal(key, header(scope, "authorization"))
+        return refusal
+
+    def _too_large(self, length: str | None) -> bool:
+        return length is not None and length.isdigit() and int(length) > self._max_body_bytes
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """`receive`, ending in 413 when a body without a stated length grows too large."""
+        size_bytes = 0
+
+        async def bounded() -> Message:
+            nonlocal size_bytes
+            part = await receive()
+            size_bytes += len(part.get("body", b""))
+            if size_bytes > self._max_body_bytes:
+                raise replies.Refused(replies.error(413))
+            return part
+
+        return bounded

@@ -1,0 +1,72 @@
+"""Which API keys the emulated server knows, and what it says to each. No state."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from agent.emulator import replies
+from agent.errors import ConfigError
+
+_BEARER = "bearer "
+
+
+class Verdict(str, Enum):
+    """What becomes of a request with this key."""
+
+    OK = "ok"
+    NO_CREDITS = "no_credits"
+    FORBIDDEN = "forbidden"
+    PAUSED = "paused"
+
+
+_STATUS = {Verdict.NO_CREDITS: 402, Verdict.FORBIDDEN: 403, Verdict.PAUSED: 423}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """The keys the server knows; any other is refused with 401."""
+
+    verdicts: Mapping[str, Verdict]
+
+    @property
+    def first_good(self) -> str | None:
+        """A key that works, to show a person; None when there is none."""
+        return next((key for key, verdict in self.verdicts.items() if verdict is Verdict.OK), None)
+
+    def refusal(self, query_key: str | None, authorization: str | None) -> replies.Reply | None:
+        """The answer to a request that may not go on; None for one that may.
+
+        Args:
+            query_key: the value of `?api_key=`. It wins over the header, even when it is the wrong one.
+            authorization: the Authorization header; only its Bearer scheme counts.
+        """
+        key = query_key or _bearer(authorization)
+        if not key:
+            return replies.error(401, message="Unauthorized api_key")
+        verdict = self.verdicts.get(key)
+        if verdict is None:
+            return replies.error(401)
+        return None if verdict is Verdict.OK else replies.error(_STATUS[verdict])
+
+
+def _bearer(authorization: str | None) -> str | None:
+    if authorization is None or not authorization.lower().startswith(_BEARER):
+        return None
+    return authorization[len(_BEARER) :].strip()
+
+
+def parse(texts: Iterable[str]) -> KeyRing:
+    """Keys as the command line gives them: `KEY` or `KEY=VERDICT`.
+
+    Raises:
+        ConfigError: an empty key or an unknown verdict.
+    """
+    return KeyRing(dict(_key(text) for text in texts))
+
+
+def _key(text: str) -> tuple[str, Verdict]:
+    key, equals, word = text.partition("=")
+    known = [verdict.value for verdict in Verdict]
+    if not key or (equals and word not in known):
+        raise ConfigError(f"the key {text!r} is not KEY or KEY=VERDICT; verdicts are {', '.join(known)}")
+    return key, Verdict(word) if equals else Verdict.OK

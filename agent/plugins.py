@@ -1,0 +1,51 @@
+"""`type: mqtt` under `sinks:` means agent/sinks/mqtt.py. Nothing else, and no registration. No state."""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from agent import engines, sinks, sources
+from agent.flow import Route
+from agent.options import Options
+from agent.ports import Context, Engine, Sink, Source
+
+_FOLDERS: dict[str, ModuleType] = {"sources": sources, "engines": engines, "sinks": sinks}
+
+
+def names(kind: str) -> list[str]:
+    """The plugins of this build; `kind` is sources, engines or sinks."""
+    modules = pkgutil.iter_modules(_FOLDERS[kind].__path__)
+    return sorted(module.name for module in modules if not module.name.startswith("_"))
+
+
+def options_of(kind: str, *, route: Route | None = None) -> tuple[type[Options], ...]:
+    """The Options of each plugin; with `route`, of the engines that serve it."""
+    modules = [_module(kind, name) for name in names(kind)]
+    return tuple(module.Options for module in modules if route is None or module.ROUTE is route)
+
+
+def build_source(options: Options, context: Context) -> Source:
+    """The source that `options` describe."""
+    source: Source = _module("sources", _type(options)).build(options, context)
+    return source
+
+
+def build_engine(options: Options, context: Context, *, width: int | None = None) -> Engine:
+    """The engine that `options` describe; `width` for those that can work on several frames at once."""
+    extra = {} if width is None else {"width": width}
+    engine: Engine = _module("engines", _type(options)).build(options, context, **extra)
+    return engine
+
+
+def build_sink(options: Options, context: Context) -> Sink:
+    """The sink that `options` describe."""
+    sink: Sink = _module("sinks", _type(options)).build(options, context)
+    return sink
+
+
+def _type(options: Options) -> str:
+    return str(getattr(options, "type"))  # noqa: B009 - every plugin's Options has it; the base has not
+
+
+def _module(kind: str, name: str) -> ModuleType:
+    return importlib.import_module(f"agent.{kind}.{name}")

@@ -1,0 +1,154 @@
+"""What a broker's reason codes and the network's errors mean, and the sentence for each. No state.
+
+A reason code on a result's PUBACK (OASIS MQTT 5.0, section 3.4.2.1):
+
+code                                   outcome   why
+-------------------------------------  --------  ------------------------------------------------------------
+below 0x80                             ACCEPTED  the broker has it, with or without subscribers
+0x90 topic name invalid                REJECTED  this topic will never be taken
+0x99 payload format invalid            REJECTED  these bytes will never be taken
+0x87 not authorised                    KEPT      a person mends the broker's access list; nothing is lost until then
+0x97 quota exceeded, 0x80, 0x83, 0x91  KEPT      the broker may take it later
+
+A result above the broker's Maximum Packet Size is REJECTED without being sent: it would cost the connection (0x95).
+MQTT 3.1.1 has no reason codes: what a broker drops for its access list or size limit, it acknowledges all the same.
+"""
+
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.errors import Cause, SinkUnavailable
+from agent.flow import Outcome
+
+_FAILURE: Final = 0x80
+"""Reason codes from here on are refusals (OASIS MQTT 5.0, section 2.4)."""
+UNSUPPORTED_VERSION: Final = 0x84
+_NOT_AUTHORISED: Final = 0x87
+_BAD_LOGIN: Final = 0x86
+_TAKEN_OVER: Final = 0x8E
+UNSPECIFIED: Final = 0x80
+"""paho's word for an end without a reason."""
+_NEVER: Final = frozenset({0x90, 0x99})
+
+# X509_V_ERR_* in OpenSSL's x509_vfy.h.
+_NOT_YET_VALID: Final = 9
+_EXPIRED: Final = 10
+_UNKNOWN_CA: Final = frozenset({2, 18, 19, 20, 21})
+_OTHER_NAME: Final = frozenset({62, 64})
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What a broker answered: a reason code of MQTT 5 (paho translates those of 3.1.1) and its name there."""
+
+    code: int
+    name: str
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it is a refusal."""
+        return self.code >= _FAILURE
+
+    def __str__(self) -> str:
+        return f"{self.name} (0x{self.code:02x})"
+
+
+def outcome(reason: Reason) -> Outcome:
+    """How a delivery ended whose PUBACK carries `reason`; see the table above."""
+    if not reason.refuses:
+        return Outcome.ACCEPTED
+    return Outcome.REJECTED if reason.code in _NEVER else Outcome.KEPT
+
+
+def no_connection(error: OSError | UnicodeError, where: str, *, tls: bool, ca_file: Path | None) -> SinkUnavailable:
+    """Why no connection came about: `error` is what TCP, DNS or TLS said, `where` is HOST:PORT."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return SinkUnavailable(f"{where} shows a certificate {_distrust(error, ca_file)}", Cause.TLS)
+    if isinstance(error, ssl.SSLError) or (tls and isinstance(error, ConnectionResetError)):
+        return SinkUnavailable(_no_handshake(error, where), Cause.TLS)
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return SinkUnavailable(f"no address is found for {where}; check host, and the network's DNS", Cause.DNS)
+    if isinstance(error, TimeoutError):
+        return SinkUnavailable(f"{where} did not answer in time; is the broker up, and the port open?", Cause.TIMEOUT)
+    if isinstance(error, ConnectionRefusedError):
+        return SinkUnavailable(f"{where} refuses connections; does the broker run, on this port?", Cause.CONNECT)
+    reason = error.strerror or type(error).__name__
+    return SinkUnavailable(f"{where} cannot be reached: {reason}", Cause.NETWORK)
+
+
+def _no_handshake(error: OSError, where: str) -> str:
+    if isinstance(error, (ssl.SSLEOFError, ConnectionResetError)):
+        return f"{where} hung up when asked for TLS; give the broker's TLS port, or leave out tls"
+    reason = getattr(error, "reason", None) or error.strerror
+    if reason == "WRONG_VERSION_NUMBER":
+        return f"{where} does not speak TLS; give the broker's TLS port, or leave out tls"
+    return f"{where} failed the TLS handshake: {reason}"
+
+
+def _distrust(error: ssl.SSLCertVerificationError, ca_file: Path | None) -> str:
+    if error.verify_code in _UNKNOWN_CA:
+        known = f"the CA in {ca_file}" if ca_file else "a CA of this system"
+        return f"that does not come from {known}; set tls.ca_file to the certificate of the CA that signed it"
+    if error.verify_code in _OTHER_NAME:
+        return "for another name; set host to a name that the certificate lists"
+    if error.verify_code == _EXPIRED:
+        return "that has expired; renew it, or set this device's clock if that is wrong"
+    if error.verify_code == _NOT_YET_VALID:
+        return "that is not valid yet; set this device's clock if that is wrong"
+    return f"that is not trusted: {error.verify_message}"
+
+
+def refused(reason: Reason, where: str) -> SinkUnavailable:
+    """The broker answered CONNECT with a refusal."""
+    if reason.code == _BAD_LOGIN:
+        return SinkUnavailable(f"{where} refuses the user name or password; check username and password", Cause.AUTH)
+    if reason.code == _NOT_AUTHORISED:
+        return SinkUnavailable(
+            f"{where} does not let this client in (not authorised); check username and password, "
+            "and whether the broker allows this user and client_id",
+            Cause.AUTH,
+        )
+    return SinkUnavailable(f"{where} refuses the connection: {reason}", Cause.CONNECT)
+
+
+def hung_up(where: str, *, tls: bool) -> SinkUnavailable:
+    """The connection was closed before the broker answered CONNECT."""
+    hint = "" if tls else "if this is its TLS port, set tls; "
+    return SinkUnavailable(
+        f'{where} hung up without an MQTT answer; {hint}if it knows MQTT 3.1.1 only, set protocol: "3.1.1"',
+        Cause.CONNECT,
+    )
+
+
+def silent(where: str, timeout_s: float) -> SinkUnavailable:
+    """Connected, and nothing comes back."""
+    return SinkUnavailable(
+        f"{where} takes the connection but did not answer within {timeout_s:g} s; is it an MQTT broker, and alive?",
+        Cause.TIMEOUT,
+    )
+
+
+def lost(reason: Reason | None, where: str) -> SinkUnavailable:
+    """The connection ended, for the `reason` that the broker or paho gives; None when there is none."""
+    if reason is None:
+        return SinkUnavailable(f"the connection to {where} is lost", Cause.NETWORK)
+    if reason.code == _TAKEN_OVER:
+        return SinkUnavailable(
+            f"{where} gave this connection up for another client with the same client_id; "
+            "give every agent a client_id of its own",
+            Cause.NETWORK,
+        )
+    cause = Cause.AUTH if reason.code == _NOT_AUTHORISED else Cause.NETWORK
+    return SinkUnavailable(f"the connection to {where} ended: {reason}", cause)
+
+
+def not_taken(reason: Reason, where: str) -> SinkUnavailable:
+    """The broker acknowledged results with a refusal that may end."""
+    if reason.code == _NOT_AUTHORISED:
+        return SinkUnavailable(
+            f"{where} does not let this user publish results; allow the topics in the broker's access list", Cause.AUTH
+        )
+    return SinkUnavailable(f"{where} takes no results now: {reason}", Cause.SERVER)

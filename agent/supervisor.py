@@ -1,0 +1,113 @@
+"""Owns every thread: starts the loops, repeats those that lost camera or broker, watches their progress, stops them.
+
+Started and stopped by the main thread; loops report through their Pulse, failures through one lock-free slot.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+
+from agent.clock import Clock
+from agent.errors import AgentError, SinkUnavailable, SourceEnded, SourceLost
+from agent.logs import Damper
+from agent.loop import Loop, Pulse, Stage
+
+_log = logging.getLogger(__name__)
+HANG_LIMIT_S = 30.0
+"""A loop that has not come round for so long is stuck: the watchdog is no longer fed."""
+BACKOFF_FIRST_S = 0.5
+BACKOFF_LAST_S = 30.0
+STABLE_S = 60.0
+"""A loop that ran for so long before it failed starts again with the shortest pause."""
+
+
+class Backoff:
+    """Pauses that double, each drawn from its upper half so that a fleet does not return in step."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        self._draw = draw
+        self._next_s = BACKOFF_FIRST_S
+
+    def pause_s(self, *, ran_s: float) -> float:
+        """The next pause, after a run of `ran_s`."""
+        if ran_s >= STABLE_S:
+            self._next_s = BACKOFF_FIRST_S
+        pause_s = self._next_s
+        self._next_s = min(BACKOFF_LAST_S, 2 * pause_s)
+        return pause_s * (0.5 + self._draw() / 2)
+
+
+class Supervisor:
+    """Runs stages of loops, first to last, and stops them last to first."""
+
+    def __init__(self, stages: Sequence[Stage], clock: Clock) -> None:
+        self.fatal: BaseException | None = None
+        self._stages = stages
+        self._clock = clock
+        self._pulses = {loop.name: Pulse(clock) for stage in stages for loop in stage.loops}
+        self._threads: dict[str, threading.Thread] = {}
+        self._damper = Damper(_log.warning, clock.now)
+        self._draw = random.Random().random  # noqa: S311 - jitter, not a secret
+
+    def start(self) -> None:
+        """Start every loop on a daemon thread of its own."""
+        for stage in self._stages:
+            for loop in stage.loops:
+                thread = threading.Thread(target=self._keep, args=(loop,), name=loop.name, daemon=True)
+                self._threads[loop.name] = thread
+                thread.start()
+
+    def _keep(self, loop: Loop) -> None:
+        """One thread's life: run the loop, and again after a pause while it fails for want of a camera or a broker."""
+        pulse, backoff = self._pulses[loop.name], Backoff(self._draw)
+        while not pulse.stopping.is_set():
+            begun_s = self._clock.now()
+            try:
+                loop.run(pulse)
+                return  # noqa: TRY300 - the loop said it is done
+            except SourceEnded:
+                return
+            except (SourceLost, SinkUnavailable) as error:
+                pause_s = backoff.pause_s(ran_s=self._clock.now() - begun_s)
+                self._damper.note(f"{loop.name} {error}", f"{loop.name}: {error}; trying again, pauses up to 30 s")
+                pulse.rest(pause_s)
+            except Exception as error:  # noqa: BLE001 - the thread wrapper: nothing may end a thread unseen
+                self._fail(loop, error)
+                return
+
+    def _fail(self, loop: Loop, error: Exception) -> None:
+        if self.fatal is None:
+            self.fatal = error
+        if isinstance(error, AgentError):
+            _log.error("%s: %s", loop.name, error)
+        else:
+            _log.error("%s failed; this is a fault in the agent", loop.name, exc_info=error)
+
+    def alive(self, stage: str) -> bool:
+        """Whether any loop of `stage` still runs."""
+        return any(self._threads[loop.name].is_alive() for s in self._stages if s.name == stage for loop in s.loops)
+
+    def stuck(self) -> list[str]:
+        """Names of loops that run but have not come round within HANG_LIMIT_S."""
+        names = [n for n, t in self._threads.items() if t.is_alive() and self._pulses[n].age_s() > HANG_LIMIT_S]
+        for name in names:
+            self._damper.note(f"stuck {name}", f"{name} has made no progress for over {HANG_LIMIT_S:.0f} s")
+        return names
+
+    def stop(self) -> None:
+        """Stop the stages from the cameras to the sinks, each within its limit."""
+        for stage in reversed(self._stages):
+            for loop in stage.loops:
+                self._pulses[loop.name].stopping.set()
+            stage.on_stop()
+            self._join(stage)
+
+    def _join(self, stage: Stage) -> None:
+        until_s = self._clock.now() + stage.stop_within_s
+        for loop in stage.loops:
+            thread = self._threads.get(loop.name)
+            if thread is not None:
+                thread.join(max(0.0, until_s - self._clock.now()))
+                if thread.is_alive():
+                    _log.warning("%s did not stop within %.0f s and is left behind", loop.name, stage.stop_within_s)
