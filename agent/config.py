@@ -7,7 +7,7 @@ from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from agent import document, plugins
@@ -79,12 +79,14 @@ class Config(Options):
             raise ValueError(f"two cameras are called {', '.join(twice)}; give each a name of its own")
         return cameras
 
-    @model_validator(mode="after")
-    def _mode_has_its_engine(self) -> "Config":
-        needed = {Mode.LOCAL_ONLY: "local", Mode.CLOUD_ONLY: "cloud"}.get(self.routing.mode)
-        if needed is not None and getattr(self.engines, needed) is None:
-            raise ValueError(f"routing.mode is {self.routing.mode.value} but engines.{needed} is not given")
-        return self
+    @field_validator("routing")
+    @classmethod
+    def _mode_has_its_engine(cls, routing: RoutingConfig, others: ValidationInfo) -> RoutingConfig:
+        needed = {Mode.LOCAL_ONLY: "local", Mode.CLOUD_ONLY: "cloud"}.get(routing.mode)
+        engines = others.data.get("engines")
+        if engines is not None and needed is not None and getattr(engines, needed) is None:
+            raise ValueError(f"mode is {routing.mode.value} but engines.{needed} is not given")
+        return routing
 
     @property
     def mode(self) -> Mode:

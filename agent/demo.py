@@ -57,7 +57,7 @@ def defaults(*, print_results: bool) -> Iterator[Demo]:
     """
     results = Path.cwd() / RESULTS_FILE
     with tempfile.TemporaryDirectory(prefix="vedette-demo-") as folder:
-        key_file, port, key = Path(folder) / "key", _free_port(), secrets.token_hex(8)
+        key_file, port, key = Path(folder) / "key", free_port(), secrets.token_hex(8)
         key_file.write_text(key, encoding="ascii")
         stdout = "\n  - {type: stdout}" if print_results else ""
         text = _DEFAULTS.format(port=port, key_file=key_file, results=results, stdout=stdout)
@@ -80,7 +80,8 @@ def _emulator(port: int, key: str) -> Iterator[None]:
             process.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of loopback that nobody uses at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -162,6 +162,8 @@ class Result:
     answered_s: float
     """Monotonic; when the answer was there."""
     failure: str | None = None
+    supersedes: int | None = None
+    """The revision that this one corrects; None when none was published."""
 
 
 @dataclass(frozen=True, slots=True)

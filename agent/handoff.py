@@ -5,11 +5,15 @@ Written by the capture, admit, lane and emit threads; each object has its own lo
 
 import threading
 from collections import deque
+from dataclasses import replace
 from enum import Enum
 
 from agent.clock import Clock
 from agent.errors import EngineError
 from agent.flow import Answer, Decision, Fate, Frame, Result, Route
+
+HANDOVER_S = 0.010
+"""A frame is settled this much before its deadline, so that its result has left when the deadline comes."""
 
 
 class Bell:
@@ -95,6 +99,11 @@ class Ticket:
         return self._cloud in (_Run.WAITING, _Run.RUNNING)
 
     @property
+    def settle_s(self) -> float:
+        """When the frame is settled with what there is, monotonic."""
+        return self.decision.deadline_s - HANDOVER_S
+
+    @property
     def awaits_deadline(self) -> bool:
         """Whether the deadline still has something to decide."""
         return self.result is None and not self.expired
@@ -114,12 +123,13 @@ class Ticket:
             if route is Route.CLOUD:
                 self._cloud = _Run.ANSWERED
                 if self.result is not None:
-                    return self._build(Route.CLOUD, answer, started_s=started_s, now_s=now_s, revision=1)
+                    correction = self._build(Route.CLOUD, answer, started_s=started_s, now_s=now_s)
+                    return replace(correction, revision=1, supersedes=None if self.result.answer is None else 0)
                 self.result = self._build(Route.CLOUD, answer, started_s=started_s, now_s=now_s)
                 return None
             self._local = _Run.ANSWERED
             self._held = (answer, started_s, now_s)
-            if self.result is None and not (self.cloud_pending and now_s < self.decision.deadline_s):
+            if self.result is None and not (self.cloud_pending and now_s < self.settle_s):
                 self._settle_with_local(now_s)
             return None
 
@@ -166,17 +176,16 @@ class Ticket:
 
     def _settle_with_local(self, now_s: float) -> None:
         if self._held is not None:
-            answer, started_s, _ = self._held
-            self.result = self._build(Route.LOCAL, answer, started_s=started_s, now_s=now_s)
+            answer, started_s, ready_s = self._held
+            local = self._build(Route.LOCAL, answer, started_s=started_s, now_s=now_s)
+            self.result = replace(local, late=ready_s > self.decision.deadline_s)
 
-    def _build(
-        self, route: Route | None, answer: Answer | None, *, started_s: float | None, now_s: float, revision: int = 0
-    ) -> Result:
+    def _build(self, route: Route | None, answer: Answer | None, *, started_s: float | None, now_s: float) -> Result:
         frame = self.frame
         return Result(
             camera=frame.camera,
             seq=frame.seq,
-            revision=revision,
+            revision=0,
             captured_s=frame.captured_s,
             captured_wall_s=frame.captured_wall_s,
             clock_synchronized=frame.clock_synchronized,
@@ -224,9 +233,9 @@ class OrderedResults:
             self._changed.notify()
 
     def overdue(self, now_s: float) -> list[Ticket]:
-        """Unsettled tickets whose deadline has come since the last call."""
+        """Unsettled tickets that have come within HANDOVER_S of their deadline since the last call."""
         with self._changed:
-            return [t for t in self._tickets if t.awaits_deadline and t.decision.deadline_s <= now_s]
+            return [t for t in self._tickets if t.awaits_deadline and t.settle_s <= now_s]
 
     def release(self) -> list[Result]:
         """The results whose turn it is, taken out."""
@@ -245,7 +254,7 @@ class OrderedResults:
         with self._changed:
             if self._tickets and self._tickets[0].result is not None:
                 return
-            due_s = min((t.decision.deadline_s - now_s for t in self._tickets if t.awaits_deadline), default=at_most_s)
+            due_s = min((t.settle_s - now_s for t in self._tickets if t.awaits_deadline), default=at_most_s)
             self._changed.wait(max(0.001, min(due_s, at_most_s)))
 
     def close(self, now_s: float) -> None:

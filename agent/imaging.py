@@ -3,16 +3,22 @@
 Any cv2 from 4.8 to 5 serves, the device's own included; only long-standing functions are used.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import FrameUnreadable, SourceLost
 from agent.flow import Pixels
+
+# OpenCV and FFmpeg print to standard error by themselves, past redaction and damping, some lines with the camera's
+# whole address. Our own errors say it instead. Both read this once, before their first use.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # noqa: TID251 - the only switch that OpenCV 4.8 to 5 share
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # noqa: TID251 - FFmpeg's AV_LOG_QUIET; there is no other switch
+import cv2  # noqa: E402 - it reads the two lines above
 
 GREY = 114
 """The padding value YOLOv8 models are trained with."""
@@ -50,24 +56,28 @@ class Video:
 
 def open_video(path: Path) -> Video:
     """Open a video file. Raises SourceLost when it is not one."""
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise SourceLost(f"{path} cannot be opened as a video; check that it is one (ffprobe {path})")
-    return Video(cast("_Capture", capture), str(path))
+    return _opened(cv2.VideoCapture(str(path)), str(path), f"is it a video? Try: ffprobe {path}")
 
 
-def open_stream(target: str | int, *, timeout_s: float) -> Video:
-    """Open a V4L2 device number or path, or an RTSP or HTTP URL. Raises SourceLost."""
-    if isinstance(target, str) and "://" in target:
-        limit_ms = int(timeout_s * 1000)
-        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
-        capture = cv2.VideoCapture(target, cv2.CAP_FFMPEG, limits)
-    else:
-        capture = cv2.VideoCapture(target, cv2.CAP_V4L2)
+def open_stream(url: str, *, name: str, timeout_s: float) -> Video:
+    """Open an RTSP or HTTP address. Raises SourceLost, which calls it `name`: `url` may hold a password."""
+    limit_ms = int(timeout_s * 1000)
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
+    capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
+    return _opened(capture, name, "is it switched on, and are address, user and password right?")
+
+
+def open_device(path: Path) -> Video:
+    """Open a V4L2 device such as /dev/video0. Raises SourceLost."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
+    return _opened(capture, str(path), "does another program use it, and is the agent's user in the group video?")
+
+
+def _opened(capture: cv2.VideoCapture, name: str, advice: str) -> Video:
     if not capture.isOpened():
         capture.release()
-        raise SourceLost(f"{target} cannot be opened; is it switched on, and are address and password right?")
-    return Video(cast("_Capture", capture), str(target))
+        raise SourceLost(f"{name} cannot be opened; {advice}")
+    return Video(cast("_Capture", capture), name)
 
 
 def read_image(path: Path) -> Pixels:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from agent import logs
@@ -22,6 +22,19 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _path_can_be_one(cls, value: Any) -> Any:  # noqa: ANN401 - any field's value
+        """Expand ~ here, where a mistake has a line."""
+        if not isinstance(value, Path):
+            return value
+        if "\0" in str(value):
+            raise ValueError("holds a NUL character, which no path has")
+        try:
+            return value.expanduser()
+        except RuntimeError as error:
+            raise ValueError("there is no such user, or no home folder, for the ~ in it") from error
+
 
 class Secret(Options):
     """A secret's whereabouts: the value itself never stands in the YAML file."""
@@ -33,7 +46,10 @@ class Secret(Options):
     @model_validator(mode="before")
     @classmethod
     def _refuse_a_bare_value(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the YAML held
-        if isinstance(value, str):
+        if isinstance(value, cls):
+            return value
+        known = isinstance(value, dict) and value.keys() <= cls.model_fields.keys()
+        if not known or not all(isinstance(where, str | Path | None) for where in value.values()):
             raise PydanticCustomError(BARE_SECRET, "give a reference, not the secret: env, file or credential")
         return value
 
@@ -61,7 +77,7 @@ class Secret(Options):
                 raise ConfigError(f"the environment variable {self.env} is not set; set it, or name a file instead")
             return os.environ[self.env]
         if self.file is not None:
-            return _text_of(base_dir / self.file.expanduser())
+            return _text_of(base_dir / self.file)
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         if folder is None:
             raise ConfigError(
@@ -79,4 +95,8 @@ def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"the secret's file {path} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"the secret's file {path} cannot be read: {error.strerror}; check path and rights"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the secret's file {path} is not text; put the secret into it, and nothing else") from error

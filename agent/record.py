@@ -31,7 +31,7 @@ def delivery_of(result: Result, identity: Identity) -> Delivery:
 def record_of(result: Result, identity: Identity) -> dict[str, Any]:
     """The record's fields, in the order the schema lists them."""
     answer = result.answer
-    earlier = identity.result_id(result.camera, result.seq, result.revision - 1) if result.revision else None
+    corrected = result.supersedes
     return {
         "schema": SCHEMA,
         "id": identity.result_id(result.camera, result.seq, result.revision),
@@ -40,7 +40,7 @@ def record_of(result: Result, identity: Identity) -> dict[str, Any]:
         "boot_id": identity.boot_id,
         "seq": result.seq,
         "revision": result.revision,
-        "supersedes": earlier,
+        "supersedes": None if corrected is None else identity.result_id(result.camera, result.seq, corrected),
         "captured_at": _rfc3339(result.captured_wall_s),
         "captured_monotonic_s": round(result.captured_s, 6),
         "clock_synchronized": result.clock_synchronized,

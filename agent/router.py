@@ -22,6 +22,9 @@ MARGIN_S = 0.010
 HEDGE_RUNS = 2.2
 HEDGE_SLACK_S = 0.015
 """The hedge starts 2.2 local runs and 15 ms ahead: its own run and one that cannot be interrupted before it."""
+DEAD_AFTER_S = 1.0
+DEAD_AFTER_ANSWERS = 3.0
+"""A cloud silent for a second and three of its usual answers is called dead, not slow."""
 PROBE_SHARE = 0.1
 PROBE_MIN_S = 0.5
 PROBE_MAX_S = 60.0
@@ -84,7 +87,7 @@ class Router:
         if not self._on_cloud:
             if load.local_free and load.in_flight == 0 and _probe_due(link, now_s):
                 return Decision(Route.CLOUD, Reason.PROBE, deadline_s, now_s, p, threshold)
-            return _local(_why_low(link), deadline_s, load, now_s, p=p, threshold=threshold)
+            return _local(_why_low(link, now_s), deadline_s, load, now_s, p=p, threshold=threshold)
         if load.in_flight >= load.in_flight_limit:
             return _local(Reason.INFLIGHT_FULL, deadline_s, load, now_s, p=p, threshold=threshold)
         if not load.local_fits:
@@ -112,11 +115,12 @@ def _probe_due(link: LinkView, now_s: float) -> bool:
     return now_s - link.last_sent_s >= pause_s
 
 
-def _why_low(link: LinkView) -> Reason:
+def _why_low(link: LinkView, now_s: float) -> Reason:
     """Names what the time goes to, or that nothing is known."""
     if not link.samples:
         return Reason.NO_EVIDENCE
-    if not any(sample.answered for sample in link.samples):
+    typical_s = link.typical_s
+    if typical_s is None or now_s - link.last_good_s > max(DEAD_AFTER_S, DEAD_AFTER_ANSWERS * typical_s):
         return Reason.DEAD
     return Reason.P_LOW_SERVER if link.server_share > 0.5 else Reason.P_LOW_BANDWIDTH  # noqa: PLR2004 - the larger part
 

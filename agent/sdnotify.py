@@ -3,6 +3,9 @@
 import os
 import socket
 
+_WAIT_S = 1.0
+"""How long a word waits while the manager is busy: READY is said once, and must not be lost."""
+
 
 class Notifier:
     """Speaks to systemd where it listens, to nobody elsewhere. Failures are ignored: the agent's work goes first."""
@@ -11,9 +14,6 @@ class Notifier:
         address = os.environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._said = ""
-        interval = os.environ.get("WATCHDOG_USEC", "")
-        self.watchdog_s = int(interval) / 1e6 if interval.isdigit() and self._address else None
-        """How long systemd waits for a sign of life; None when it does not watch."""
 
     def ready(self) -> None:
         """The agent does its work from now on."""
@@ -38,7 +38,7 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-                channel.setblocking(False)
-                channel.sendto(message.encode(), self._address)
+                channel.settimeout(_WAIT_S)
+                channel.sendto(message.encode(errors="replace"), self._address)
         except OSError:
             return

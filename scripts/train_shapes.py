@@ -45,10 +45,14 @@ BATCH = 16
 MOST_SHAPES = 12
 SHRUNK_SHARE, JPEG_SHARE, FLIPPED_SHARE = 0.25, 0.5, 0.5
 """How many training pictures are made smaller, go through a JPEG (as the hosted API gets them), and are mirrored."""
+GAINS = (0.8, 1.1)
+"""Range of the random change of brightness."""
 SIZES = ((320, 240), (640, 480), (640, 360), (1280, 720), (800, 600), (480, 480), (320, 320), (480, 640))
 TRAINING_SEED, CALIBRATION_SEED, HELD_OUT_SEED = 100_000, 50_000, 0
 """First scene seeds of three sets that share no scene; the held-out one begins with the plugin's default."""
 FILES = {"float32": "shapes_320_float32.tflite", "int8": "shapes_320_full_int8.tflite"}
+CONVERTED_APART = 1e-3
+"""How far the float32 file may be off the network in any number of its output."""
 CONFIDENCE, OVERLAP, MATCH_IOU = 0.4, 0.3, 0.5
 
 
@@ -95,19 +99,26 @@ def sample(pixels: Pixels, truth: tuple[Shape, ...], scale: float) -> Sample:
 def batch(chosen: list[Sample], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Pictures (n, 3, SIDE, SIDE) 0..1 and boxes (n, MOST_SHAPES, 5) with class -1 where there is none.
 
-    The whole batch is flipped, its channels exchanged and its brightness changed at random: shapes stay shapes.
+    Each picture's brightness is changed on its own: one gain for a whole batch would be normalised away in training,
+    and the averages that stand in for the batch afterwards would fit no picture.
     """
-    pictures = np.stack([one.rgb for one in chosen])[..., rng.permutation(3)]
-    boxes = np.full((len(chosen), MOST_SHAPES, 5), -1, dtype=np.float32)
-    for row, one in enumerate(chosen):
+    varied = [vary(one, rng) for one in chosen]
+    boxes = np.full((len(varied), MOST_SHAPES, 5), -1, dtype=np.float32)
+    for row, one in enumerate(varied):
         boxes[row, : len(one.boxes)] = one.boxes
-    for axis, ends in ((2, (1, 3)), (1, (2, 4))):
+    gains = torch.from_numpy(rng.uniform(*GAINS, size=(len(varied), 1, 1, 1))).float() / 255
+    pictures = torch.from_numpy(np.stack([one.rgb for one in varied])).permute(0, 3, 1, 2).float()
+    return (pictures * gains).clamp(0, 1), torch.from_numpy(boxes)
+
+
+def vary(one: Sample, rng: np.random.Generator) -> Sample:
+    """The picture with its channels exchanged, and mirrored or not: shapes stay shapes."""
+    rgb, boxes = one.rgb[..., rng.permutation(3)], one.boxes.copy()
+    for axis, ends in ((1, (1, 3)), (0, (2, 4))):
         if rng.random() < FLIPPED_SHARE:
-            pictures = np.flip(pictures, axis)
-            boxes[..., list(ends)] = SIDE - boxes[..., list(reversed(ends))]
-    gain = rng.uniform(0.75, 1.1) / 255
-    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
-    return (tensor.float() * gain).clamp(0, 1), torch.from_numpy(boxes)
+            rgb = np.flip(rgb, axis)
+            boxes[:, list(ends)] = SIDE - boxes[:, list(reversed(ends))]
+    return Sample(rgb, boxes)
 
 
 # The loss
@@ -131,7 +142,10 @@ def assign(boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def loss(logits: list[tuple[Tensor, Tensor]], boxes: Tensor) -> Tensor:
-    """Class, box and bin losses, weighted 0.5, 7.5 and 1.5 as in YOLOv8, over the cells that learn a box."""
+    """Class, box and bin losses over the cells that learn a box.
+
+    The weights are ours: YOLOv8 has 0.5, 7.5 and 1.5, but here boxes are easy and classes decide.
+    """
     kinds = torch.cat([kind for _, kind in logits], 1)
     row, learns = assign(boxes)
     wanted = boxes.gather(1, row[..., None].expand(-1, -1, 5))[learns]
@@ -146,7 +160,7 @@ def loss(logits: list[tuple[Tensor, Tensor]], boxes: Tensor) -> Tensor:
     distances = torch.cat((place - edges[:, :2], edges[:, 2:] - place), 1).clamp(0, BINS - 1.01)
     found = cells.softmax(-1) @ torch.arange(BINS, dtype=torch.float32)
     box_loss = (1 - complete_iou(found, distances)).sum()
-    total = 0.5 * class_loss + 7.5 * box_loss + 1.5 * bin_loss(cells, distances)
+    total = class_loss + 5 * box_loss + bin_loss(cells, distances)
     return total / max(1, len(wanted))
 
 
@@ -210,10 +224,17 @@ def follow(average: nn.Module, net: nn.Module, *, decay: float) -> None:
 
 
 def convert(net: ShapesNet, folder: Path) -> None:
-    """Write both files into `folder`: float32, and int8 with int8 input and output, calibrated on rendered frames."""
-    shipped = litert_torch.to_channel_last_io(Exported(fused(net)), args=[0]).eval()
+    """Write both files into `folder`: float32, and int8 with int8 input and output, calibrated on rendered frames.
+
+    Raises:
+        RuntimeError: the float32 file does not answer as the network does.
+    """
+    # Weights left in channels_last order, as in training, come out of the converter scrambled without a word.
+    exported = Exported(fused(net.to(memory_format=torch.contiguous_format)))
+    shipped = litert_torch.to_channel_last_io(exported, args=[0]).eval()
     float32, int8 = (str(folder / FILES[variant]) for variant in ("float32", "int8"))
     litert_torch.convert(shipped, (torch.zeros(1, SIDE, SIDE, 3),)).export(float32)
+    compare(exported, Path(float32))
     work = quantizer.Quantizer(float32)
     work.load_quantization_recipe(recipe.static_wi8_ai8())
     frames = [{"args_0": one.rgb[None].astype(np.float32) / 255} for one in samples(200, CALIBRATION_SEED)]
@@ -221,6 +242,16 @@ def convert(net: ShapesNet, folder: Path) -> None:
         frame["args_0"][0, 0, :2] = ((0, 0, 0), (1, 1, 1))
     ranges = work.calibrate({"serving_default": frames})
     work.quantize(calibration_result=ranges).export_model(int8, overwrite=True)
+
+
+def compare(exported: Exported, path: Path) -> None:
+    """Check on one picture that the file answers as the network does. Raises RuntimeError."""
+    (one,) = samples(1, CALIBRATION_SEED)
+    picture = torch.from_numpy(one.rgb).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        apart = float(np.abs(exported(picture)[0].numpy() - Detector(path).rows(one.rgb)).max())
+    if apart > CONVERTED_APART:
+        raise RuntimeError(f"{path} is {apart:.3f} off the network's own answer; the conversion went wrong")
 
 
 # Measurement

@@ -10,9 +10,9 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
@@ -24,7 +24,7 @@ from starlette.routing import Mount, Route
 import agent
 from agent.clock import Clock
 from agent.emulator import faults, query, replies
-from agent.emulator.gateway import App, Faulty, Gate, RateLimit, Receive, Scope, Send, Stamp, answer
+from agent.emulator.gateway import App, Faulty, Gate, Proxy, RateLimit, Receive, Scope, Send, answer
 from agent.emulator.keys import KeyRing
 from agent.emulator.link import Link
 from agent.emulator.model import HostedModel, Served
@@ -33,6 +33,7 @@ from agent.errors import ConfigError
 
 _DATA_URL = re.compile(rb"^data:image/[\w.+-]+;base64,")
 _BLANKS = b" \t\r\n"
+Handlers: TypeAlias = dict[Any, Callable[[Request, Exception], Awaitable[Response]]]
 _log = logging.getLogger(__name__)
 
 
@@ -61,10 +62,10 @@ def build_app(site: Site) -> App:
     """The whole application."""
     hosted = _hosted(site)
     limit = RateLimit(site.clock, site.rate_limit_per_s, site.retry_after_s) if site.rate_limit_per_s else None
-    gate = Gate(hosted, site.keys, rate_limit=limit, max_body_bytes=site.max_body_bytes)
-    stamp = Stamp(Faulty(gate, site.box, site.link), site.clock)
-    control = _Control(site, stamp)
-    return cast("App", Starlette(routes=[Mount("/emulator", app=control.app), Mount("/", app=stamp)]))
+    faulty = Faulty(Gate(hosted, site.keys, limit), site.box, site.link)
+    proxy = Proxy(faulty, site.clock, max_body_bytes=site.max_body_bytes)
+    control = _Control(site, proxy)
+    return cast("App", Starlette(routes=[Mount("/emulator", app=control.app), Mount("/", app=proxy)]))
 
 
 def _hosted(site: Site) -> App:
@@ -76,8 +77,8 @@ def _hosted(site: Site) -> App:
         _route("/readiness", _fixed({"status": "ready"})),
         _route("/{project}/{version}", detection.serve, "POST"),
     ]
-    handlers = {replies.Refused: _refused, HTTPException: _wrong_path, Exception: _broken}
-    return cast("App", Starlette(routes=routes, exception_handlers=cast("dict[object, object]", handlers)))
+    handlers: Handlers = {replies.Refused: _refused, HTTPException: _wrong_path, Exception: _broken}
+    return cast("App", Starlette(routes=routes, exception_handlers=handlers))
 
 
 def _route(path: str, endpoint: Callable[..., object], *verbs: str) -> Route:
@@ -186,17 +187,17 @@ def _from_base64(body: bytes) -> bytes:
 class _Control:
     """`/emulator`: what happened so far, and switches for tests. No key: only this machine reaches it."""
 
-    def __init__(self, site: Site, stamp: Stamp) -> None:
+    def __init__(self, site: Site, proxy: Proxy) -> None:
         self._site = site
-        self._stamp = stamp
+        self._proxy = proxy
         routes = [
             Route("/state", self._state, methods=["GET"]),
             Route("/fault", self._put_fault, methods=["PUT"]),
             Route("/fault", self._delete_fault, methods=["DELETE"]),
             Route("/link", self._put_link, methods=["PUT"]),
         ]
-        handlers = {replies.Refused: _refused, HTTPException: _wrong_path, ConfigError: _misconfigured}
-        self._routes = cast("App", Starlette(routes=routes, exception_handlers=cast("dict[object, object]", handlers)))
+        handlers: Handlers = {replies.Refused: _refused, HTTPException: _wrong_path, ConfigError: _misconfigured}
+        self._routes = cast("App", Starlette(routes=routes, exception_handlers=handlers))
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Only for this machine: behind the link every client looks local, so its address proves nothing."""
@@ -209,7 +210,7 @@ class _Control:
 
     async def _state(self, _: Request) -> Response:
         site = self._site
-        state = self._stamp.state() | site.model.state() | site.box.state() | {"link": site.player.state()}
+        state = self._proxy.state() | site.model.state() | site.box.state() | {"link": site.player.state()}
         return Response(replies.compact({"project": site.project} | state), media_type=replies.JSON)
 
     async def _put_fault(self, request: Request) -> Response:

@@ -1,7 +1,6 @@
-"""The layers of plain ASGI in front of the API: counting and stamping, faults, limits and the key check.
+"""The layers of plain ASGI in front of the API: the proxy, faults, the rate limit and the key check, in this order.
 
-State is owned by the emulator's event loop. The order is that of the hosted service: nothing of a request is read
-before its size, rate and key have passed.
+State is owned by the emulator's event loop.
 """
 
 import asyncio
@@ -46,16 +45,17 @@ async def answer(reply: replies.Reply, send: Send) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-class Stamp:
-    """Counts requests and their bytes, and gives every answer its X-Processing-Time and X-Request-ID.
+class Proxy:
+    """The outermost layer: takes each upload in whole, counts, and stamps X-Processing-Time and X-Request-ID.
 
-    X-Processing-Time starts when the last byte of the body is there: the hosted service's proxy takes uploads in
-    first, so a slow link is not billed.
+    As at the hosted service's own proxy, an answer comes after the upload, so that a refusal is not lost in a broken
+    connection; the time starts there too, so a slow link is not billed. Only a body too large is answered at once.
     """
 
-    def __init__(self, app: App, clock: Clock) -> None:
+    def __init__(self, app: App, clock: Clock, *, max_body_bytes: int) -> None:
         self._app = app
         self._clock = clock
+        self._max_body_bytes = max_body_bytes
         self._requests = self._bytes_in = self._bytes_out = 0
         self._answers: Counter[int] = Counter()
 
@@ -70,17 +70,35 @@ class Stamp:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its whole body; the answer gets its two headers."""
         self._requests += 1
         begun_s = self._clock.now()
+        try:
+            body = await self._take_in(scope, receive)
+        except replies.Refused as refused:
+            await answer(refused.reply, self._stamped(send, begun_s))
+            return
+        if body is not None:
+            await self._app(scope, _replayed(body, receive), self._stamped(send, self._clock.now()))
 
-        async def counted() -> Message:
-            nonlocal begun_s
+    async def _take_in(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The body; None when the client went away before its end. Raises Refused (413)."""
+        length = header(scope, "content-length") or ""
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            raise replies.Refused(replies.error(413))
+        body, more = bytearray(), True
+        while more:
             part = await receive()
+            if part["type"] == "http.disconnect":
+                return None
+            body += part.get("body", b"")
             self._bytes_in += len(part.get("body", b""))
-            if part["type"] == "http.request" and not part.get("more_body", False):
-                begun_s = self._clock.now()
-            return part
+            if len(body) > self._max_body_bytes:
+                raise replies.Refused(replies.error(413))
+            more = part.get("more_body", False)
+        return bytes(body)
 
+    def _stamped(self, send: Send, begun_s: float) -> Send:
         async def stamped(part: Message) -> None:
             if part["type"] == "http.response.start":
                 self._answers[part["status"]] += 1
@@ -90,7 +108,17 @@ class Stamp:
             self._bytes_out += len(part.get("body", b""))
             await send(part)
 
-        await self._app(scope, counted, stamped)
+        return stamped
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """`body` in one piece, then what `receive` has: the client's going away."""
+    parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return parts.pop() if parts else await receive()
+
+    return replayed
 
 
 class Faulty:
@@ -102,6 +130,7 @@ class Faulty:
         self._wire = wire
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or play the fault with it."""
         fault = self._box.take()
         if fault is None:
             await self._app(scope, receive, send)
@@ -192,45 +221,21 @@ class RateLimit:
 
 
 class Gate:
-    """Refuses by rate, by size and by key, before the body is read."""
+    """Refuses by rate and by key."""
 
-    def __init__(self, app: App, keys: KeyRing, *, rate_limit: RateLimit | None, max_body_bytes: int) -> None:
+    def __init__(self, app: App, keys: KeyRing, rate_limit: RateLimit | None) -> None:
         self._app = app
         self._keys = keys
         self._rate_limit = rate_limit
-        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope)
-        if refusal is not None:
-            await answer(refusal, send)
-        else:
-            await self._app(scope, self._bounded(receive), send)
-
-    def _refusal(self, scope: Scope) -> replies.Reply | None:
+        """Pass the request on, or refuse it."""
         refusal = self._rate_limit.refusal() if self._rate_limit is not None else None
-        if refusal is None and self._too_large(header(scope, "content-length")):
-            refusal = replies.error(413)
-        keyed = scope["method"] in _KEYED_METHODS and scope["path"] not in OPEN_PATHS
-        if refusal is None and keyed:
+        if refusal is None and scope["method"] in _KEYED_METHODS and scope["path"] not in OPEN_PATHS:
             query = parse_qs(scope["query_string"].decode("latin-1"))
             key = query.get("api_key", [None])[-1]
             refusal = self._keys.refusal(key, header(scope, "authorization"))
-        return refusal
-
-    def _too_large(self, length: str | None) -> bool:
-        return length is not None and length.isdigit() and int(length) > self._max_body_bytes
-
-    def _bounded(self, receive: Receive) -> Receive:
-        """`receive`, ending in 413 when a body without a stated length grows too large."""
-        size_bytes = 0
-
-        async def bounded() -> Message:
-            nonlocal size_bytes
-            part = await receive()
-            size_bytes += len(part.get("body", b""))
-            if size_bytes > self._max_body_bytes:
-                raise replies.Refused(replies.error(413))
-            return part
-
-        return bounded
+        if refusal is not None:
+            await answer(refusal, send)
+        else:
+            await self._app(scope, receive, send)

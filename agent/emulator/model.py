@@ -4,12 +4,12 @@ The counters and the time of the last use are owned by the event loop; the engin
 """
 
 import asyncio
-import contextlib
 import math
 import queue
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -62,33 +62,25 @@ class Worker:
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="emulator-model", daemon=True)
+
+    def start(self) -> None:
+        """Begin with the jobs."""
         self._thread.start()
 
     async def run(self, job: Callable[[], _T]) -> _T:
         """The result of `job()`, or its exception."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[_T] = loop.create_future()
-
-        def settle(result: _T | None, error: BaseException | None) -> None:
-            if future.cancelled():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]
+        future: Future[_T] = Future()
 
         def carry() -> None:
-            result: _T | None = None
-            error: BaseException | None = None
+            if not future.set_running_or_notify_cancel():
+                return
             try:
-                result = job()
-            except Exception as caught:  # noqa: BLE001 - it is raised again where the job was asked for
-                error = caught
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(settle, result, error)
+                future.set_result(job())
+            except Exception as error:  # noqa: BLE001 - it is raised again where the job was asked for
+                future.set_exception(error)
 
         self._jobs.put(carry)
-        return await future
+        return await asyncio.wrap_future(future)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -97,7 +89,8 @@ class Worker:
     def close(self, timeout_s: float) -> bool:
         """End the thread after the job at hand; False if that takes longer than `timeout_s`."""
         self._jobs.put(None)
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
 
@@ -113,11 +106,12 @@ class HostedModel:
         self._seq = 0
         self._cold_starts = 0
         self._loading = asyncio.Lock()
+        self._worker = Worker()
 
     def open(self) -> None:
         """Load the engine and start the worker. Raises EngineBroken or ConfigError."""
         self._engine.open()
-        self._worker = Worker()
+        self._worker.start()
 
     def close(self) -> None:
         """End the worker and free the engine; an engine that hangs is left to the end of the process."""

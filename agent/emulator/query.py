@@ -74,8 +74,8 @@ def read(parameters: Mapping[str, str]) -> Wanted:
     values = _typed(parameters)
     _refuse_what_is_not_there(parameters, values)
     return Wanted(
-        confidence=max(_share(values.get("confidence", _DEFAULT_CONFIDENCE)), _LEAST_CONFIDENCE),
-        overlap=_share(values.get("overlap", _DEFAULT_OVERLAP)),
+        confidence=max(_LEAST_CONFIDENCE, _share(values.get("confidence", _DEFAULT_CONFIDENCE))),
+        overlap=max(0.0, _share(values.get("overlap", _DEFAULT_OVERLAP))),
         max_detections=max(0, int(values.get("max_detections", _DEFAULT_MAX_DETECTIONS))),
     )
 

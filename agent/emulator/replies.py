@@ -20,7 +20,8 @@ _PROXY_STATUSES = {502: "Bad Gateway", 504: "Gateway Timeout"}
 _MESSAGES = {
     400: "Could not load input image. Cause: this error was asked for.",
     401: "Unauthorized api_key. This key is not authorized for serverless inference.",
-    402: "This workspace cannot currently spend credits for serverless inference. Verify billing or credit cap settings.",
+    402: "This workspace cannot currently spend credits for serverless inference. "
+    "Verify billing or credit cap settings.",
     403: "Unauthorized access: check that the API key is valid and has the scopes this model needs.",
     404: "Requested Roboflow resource not found. Make sure that workspace, project or model you referred to exists.",
     413: "Request body is too large.",

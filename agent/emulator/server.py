@@ -8,12 +8,14 @@ import argparse
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import re
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,10 +37,11 @@ if TYPE_CHECKING:
     from agent.emulator.gateway import App
 
 LOOPBACK = "127.0.0.1"
+DEFAULT_KEYS = ("emulator-key",)
+_log = logging.getLogger(__name__)
 _PROJECT = re.compile(r"[\w.-]+/[\w.-]+")
 _KEEP_ALIVE_S = 75
 """Longer than any client's pool keeps a connection: the hosted gateway is not the one to hang up first."""
-_LAST_REQUESTS_S = 1
 _ENGINE_CONFIDENCE = 0.01
 """The least a request may ask for."""
 _ENGINE_OVERLAP = 0.95
@@ -60,7 +63,7 @@ class EmulatorSettings:
     """A .tflite file, a package folder, or the name of a shipped package."""
     project: str = "shapes/1"
     workspace: str = "emulator"
-    keys: KeyRing = field(default_factory=lambda: KeyRing({"emulator-key": Verdict.OK}))
+    keys: KeyRing = field(default_factory=lambda: keys.parse(DEFAULT_KEYS))
     cold_start_s: float = 1.0
     """0: the model is always loaded."""
     idle_unload_s: float = 600.0
@@ -148,8 +151,8 @@ class Emulator:
             ConfigError: an address cannot be had, or the model cannot be used.
             EngineBroken: the model cannot be loaded.
         """
-        self._model.open()
         try:
+            self._model.open()
             with _bound(LOOPBACK, self.settings.control_port) as listener:
                 self._control_port = listener.getsockname()[1]
                 web = _web_server(self._app())
@@ -202,32 +205,33 @@ class Emulator:
     @contextlib.contextmanager
     def background(self) -> Iterator["Emulator"]:
         """Run in a thread for the length of a `with` block. Raises what `run` raises."""
-        ready, failures = threading.Event(), list[BaseException]()
-        ends: list[Callable[[], None]] = []
+        begun: Future[Callable[[], None]] = Future()
+        thread = threading.Thread(target=self._work, args=(begun,), name="emulator", daemon=True)
+        thread.start()
+        end = begun.result()
+        try:
+            yield self
+        finally:
+            end()
+            thread.join()
 
+    def _work(self, begun: "Future[Callable[[], None]]") -> None:
         async def main() -> None:
             stop, loop = asyncio.Event(), asyncio.get_running_loop()
-            ends.append(lambda: loop.call_soon_threadsafe(stop.set) and None)
-            await self.run(stop, ready.set)
 
-        def work() -> None:
-            try:
-                asyncio.run(main())
-            except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
-                failures.append(error)
-            ready.set()
+            def end() -> None:
+                with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                    loop.call_soon_threadsafe(stop.set)
 
-        thread = threading.Thread(target=work, name="emulator", daemon=True)
-        thread.start()
-        ready.wait()
+            await self.run(stop, lambda: begun.set_result(end))
+
         try:
-            if not failures:
-                yield self
-                ends[0]()
-        finally:
-            thread.join()
-        if failures:
-            raise failures[0]
+            asyncio.run(main())
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+            if begun.done():
+                _log.exception("the emulator ended")
+            else:
+                begun.set_exception(error)
 
 
 def _url(host: str, port: int) -> str:
@@ -239,7 +243,8 @@ def _no_address(host: str, port: int, error: OSError) -> ConfigError:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    listener = socket.socket()
+    # asyncio switches Nagle's algorithm off only where the protocol is named; else each answer waits 40 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
@@ -257,7 +262,7 @@ def _web_server(app: "App") -> "uvicorn.Server":
         """Leaves the signals to the emulator."""
 
         @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+        def capture_signals(self) -> Iterator[None]:
             yield
 
     return Quiet(
@@ -272,7 +277,7 @@ def _web_server(app: "App") -> "uvicorn.Server":
             proxy_headers=False,  # the client's port tells the link's connections apart
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_LAST_REQUESTS_S,
+            timeout_graceful_shutdown=0,  # the link has reset its connections: nobody waits for an answer
         )
     )
 
@@ -304,9 +309,8 @@ async def _until_signal(emulator: Emulator) -> None:
 def _announce(emulator: Emulator) -> None:
     settings = emulator.settings
     key = settings.keys.first_good or "none that works"
-    sys.stdout.write(
-        f"emulating {settings.project} on {emulator.url} (key: {key}); control at {emulator.control_url}/emulator/state\n"
-    )
+    control = f"{emulator.control_url}/emulator/state"
+    sys.stdout.write(f"emulating {settings.project} on {emulator.url} (key: {key}); control at {control}\n")
     sys.stdout.flush()
 
 
@@ -338,7 +342,6 @@ def settings_from(args: argparse.Namespace) -> EmulatorSettings:
     Raises:
         ConfigError: a value cannot be used.
     """
-    ring = {"keys": keys.parse(args.key)} if args.key else {}
     return EmulatorSettings(
         host=args.host,
         port=args.port,
@@ -352,5 +355,5 @@ def settings_from(args: argparse.Namespace) -> EmulatorSettings:
         rate_limit_per_s=args.rate_limit_per_s,
         fault=faults.parse(args.fault) if args.fault else None,
         schedule=schedule.parse(args.link, once=args.once) if args.link else None,
-        **ring,
+        keys=keys.parse(args.key or DEFAULT_KEYS),
     )

@@ -96,7 +96,7 @@ class Session:
         code: "ReasonCode",
         _more: "Properties | None",
     ) -> None:
-        if code.value != UNSPECIFIED:
+        if code.value > UNSPECIFIED:
             self.end_reason = _reason(code)
         self.ended = True
         self._heard.set()

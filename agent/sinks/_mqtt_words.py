@@ -30,7 +30,7 @@ _NOT_AUTHORISED: Final = 0x87
 _BAD_LOGIN: Final = 0x86
 _TAKEN_OVER: Final = 0x8E
 UNSPECIFIED: Final = 0x80
-"""paho's word for an end without a reason."""
+"""paho's word for an end without a reason; below are ends that are no failure."""
 _NEVER: Final = frozenset({0x90, 0x99})
 
 # X509_V_ERR_* in OpenSSL's x509_vfy.h.

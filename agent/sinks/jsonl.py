@@ -58,8 +58,7 @@ class JsonLines:
         """Make the folders, open the file and put its end in order. Raises SinkUnavailable."""
         with self._translated("cannot be opened"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # O_NONBLOCK: a named pipe without a reader would hold the thread for ever.
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._file = os.open(self._path, flags, 0o644)
             self._put_in_order()
 

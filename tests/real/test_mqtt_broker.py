@@ -424,19 +424,6 @@ def test_the_largest_packet_that_the_broker_takes_is_taken_and_one_byte_more_is_
         broker.stop()
 
 
-def test_a_broker_that_allows_few_at_once_gets_few_at_once(tmp_path: Path, make: Any) -> None:
-    broker = Broker(tmp_path / "few", settings=("max_inflight_messages 3",)).start()
-    try:
-        sink = make(broker.port)
-        sink.open()
-        with broker.subscribe("vedette/+/+/results") as subscriber:
-            assert sink.send(deliveries(200)) == [Outcome.ACCEPTED] * 200
-            wait_until(lambda: len(received(subscriber)) >= 200, "200 results")
-    finally:
-        broker.stop()
-    assert "Receive maximum exceeded" not in broker.log()
-
-
 def test_a_new_connection_of_the_same_agent_ends_the_old_one_and_stays_online(plain: Broker, make: Any) -> None:
     first, second = make(plain.port), make(plain.port)
     first.open()

@@ -1,0 +1,378 @@
+"""The shipped unit, unchanged, under a real systemd; a test's drop-in only shortens waits or adds what it looks at."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from real import systemd_box
+from real.systemd_box import CHECKOUT, PROGRAM, Box, wait_until
+
+SHIPPED = CHECKOUT / "systemd"
+UNIT = (SHIPPED / "vedette.service").read_text()
+SHAPES = CHECKOUT / "models" / "shapes" / "model.yaml"
+OTHER_MODEL = CHECKOUT.parent / "shared" / "models" / "yolov8n_320_full_int8_nhwc.tflite"
+BOX_MODELS = "/opt/vedette/models"
+STATE = "/var/lib/vedette"
+RESULTS, KEPT = f"{STATE}/results.jsonl", f"{STATE}/undelivered-mqtt-2.jsonl"
+CREDENTIAL = "/etc/vedette/credentials/roboflow_api_key"
+PORT = 21883
+MICROSECONDS = 1e-6
+DYNAMIC_USERS = range(61184, 65520)
+"""systemd's documentation, "Users, Groups, UIDs and GIDs on systemd Systems"."""
+QUICK = "[Service]\nWatchdogSec=2\nRestartSec=100ms\n"
+
+pytestmark = [
+    pytest.mark.skipif(bool(systemd_box.REASON), reason=systemd_box.REASON),
+    pytest.mark.skipif(
+        not SHAPES.is_file() and not OTHER_MODEL.is_file(),
+        reason=f"needs the model package models/shapes, or {OTHER_MODEL.name} of the shared test data",
+    ),
+    pytest.mark.timeout(180),
+]
+
+
+def config(*more_sinks: dict[str, Any], source: dict[str, Any] | None = None) -> str:
+    """A configuration that needs no network and no camera."""
+    model = "shapes" if SHAPES.is_file() else f"{BOX_MODELS}/{OTHER_MODEL.name}"
+    source = source or {"type": "synthetic", "width": 320, "height": 240, "fps": 10}
+    return yaml.safe_dump(
+        {
+            "agent": "box",
+            "cameras": [{"name": "door", "source": source}],
+            "engines": {"local": {"type": "tflite", "model": model, "threads": 1}},
+            "sinks": [{"type": "jsonl", "path": RESULTS}, *more_sinks],
+        }
+    )
+
+
+class Service:
+    """One installed unit."""
+
+    def __init__(self, box: Box, name: str = "vedette") -> None:
+        self.box = box
+        self.name = name
+
+    def install(self, text: str, *, drop_in: str = "", config_path: str = "/etc/vedette/vedette.yaml") -> "Service":
+        """Put the configuration, the shipped unit and a test's drop-in in place."""
+        self.box.write(config_path, text)
+        self.box.write(f"/etc/systemd/system/{self.name}.service", UNIT)
+        self.box.write(f"/etc/systemd/system/{self.name}.service.d/test.conf", drop_in)
+        self.box.run("systemctl", "daemon-reload")
+        return self
+
+    def start(self, *, check: bool = True) -> "Service":
+        """Returns when systemd calls it active."""
+        self.box.run("systemctl", "start", self.name, check=check)
+        return self
+
+    def stop(self) -> None:
+        """Returns when systemd calls it inactive."""
+        self.box.run("systemctl", "stop", self.name)
+
+    def show(self, *properties: str) -> dict[str, str]:
+        """Properties as systemd has them."""
+        said = self.box.run("systemctl", "show", self.name, *(f"-p{name}" for name in properties))
+        return dict(line.split("=", 1) for line in said.splitlines())
+
+    def await_state(self, wanted: Mapping[str, str], limit_s: float = 30.0) -> None:
+        """Wait until all of `wanted` hold at once."""
+        wait_until(lambda: self.show(*wanted) == wanted, f"{self.name} {wanted}", limit_s)
+
+    def signal(self, name: str) -> str:
+        """Send a signal to the main process; its number."""
+        pid = self.show("MainPID")["MainPID"]
+        self.box.run("kill", f"-{name}", pid)
+        return pid
+
+    def journal(self) -> str:
+        """What the unit and systemd have said about it."""
+        self.box.run("journalctl", "--sync")
+        return self.box.run("journalctl", "--unit", self.name, "--output=cat", "--no-pager")
+
+    def await_results(self, count: int = 5) -> None:
+        """Wait until there are `count` more results than now."""
+        have = self.box.read(RESULTS).count("\n")
+        wait_until(lambda: self.box.read(RESULTS).count("\n") >= have + count, f"{count} results")
+
+    def remove(self) -> None:
+        """Leave the box as it was."""
+        self.stop()
+        self.box.run("systemctl", "reset-failed", self.name, check=False)
+        self.box.run("systemctl", "clean", "--what=state", self.name)
+        self.box.run("rm", "-r", f"/etc/systemd/system/{self.name}.service.d", "/etc/vedette")
+
+
+def whole_lines(text: str) -> list[dict[str, Any]]:
+    """Every line as a record; fails on a torn one."""
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def ids(text: str) -> list[str]:
+    return [record["id"] for record in whole_lines(text)]
+
+
+def begin_to_hang(box: Box) -> Service:
+    """A second agent whose camera blocks for ever in open(2), as on a server that is gone: its picture is a pipe."""
+    box.run("mkdir", "-p", "/srv/pictures")
+    box.run("mkfifo", "--mode=644", "/srv/pictures/stuck.png")
+    drop_in = (
+        f"[Service]\nExecStart=\nExecStart={PROGRAM} run /srv/hanging.yaml\nEnvironment=HOME=/tmp\n"
+        f"StateDirectory=\nStateDirectory=hanging\n{QUICK}"
+    )
+    text = config(source={"type": "image_folder", "path": "/srv/pictures"}).replace(STATE, "/var/lib/hanging")
+    return Service(box, "hanging").install(text, drop_in=drop_in, config_path="/srv/hanging.yaml").start()
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    folder = tmp_path_factory.mktemp("box")
+    models = folder / "models"
+    models.mkdir()
+    if not SHAPES.is_file():
+        shutil.copy(OTHER_MODEL, models)
+    with Box(folder, bind={models: BOX_MODELS}) as booted:
+        yield booted
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hanging(box: Box) -> Service:
+    """Begun before everything else and looked at last: a hang is seen after 30 s."""
+    return begin_to_hang(box)
+
+
+@pytest.fixture
+def service(box: Box) -> Iterator[Service]:
+    made = Service(box)
+    yield made
+    made.remove()
+
+
+def test_it_is_ready_in_seconds_without_a_network_and_results_come(service: Service) -> None:
+    assert service.box.run("ls", "/sys/class/net").split() == ["lo"]
+    service.install(config()).start()
+    times = service.show("InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+    began, ready = (int(value) * MICROSECONDS for value in times.values())
+    assert 0 < ready - began < 10
+    service.await_results()
+    wait_until(lambda: "door: local" in service.show("StatusText")["StatusText"], "the status line")
+
+
+def test_it_runs_as_a_passing_user_without_any_right(service: Service) -> None:
+    service.install(config()).start().await_results()
+    pid = service.show("MainPID")["MainPID"]
+    status = dict(re.findall(r"^(\w+):\s*(.*)$", service.box.read(f"/proc/{pid}/status"), re.MULTILINE))
+    assert {int(uid) for uid in status["Uid"].split()} <= set(DYNAMIC_USERS)
+    assert {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert service.box.run("stat", "--format=%a %u", RESULTS).split() == ["600", status["Uid"].split()[0]]
+
+
+def test_a_stop_ends_it_cleanly_with_every_result_in_the_file(service: Service) -> None:
+    service.install(config()).start().await_results()
+    service.stop()
+    ended = service.show("Result", "ExecMainCode", "ExecMainStatus", "SubState")
+    assert ended == {"Result": "success", "ExecMainCode": "1", "ExecMainStatus": "0", "SubState": "dead"}
+    written = ids(service.box.read(RESULTS))
+    assert len(set(written)) == len(written)
+    sent = re.search(r"stopped: .*sent: jsonl-1 (\d+)$", service.journal(), re.MULTILINE)
+    assert sent is not None
+    assert int(sent[1]) == len(written)
+
+
+def test_a_frozen_process_is_killed_by_the_watchdog_and_started_again(service: Service) -> None:
+    service.install(config(), drop_in=QUICK).start().await_results()
+    frozen = service.signal("STOP")
+    service.await_state({"NRestarts": "1", "ActiveState": "active"})
+    assert service.show("MainPID")["MainPID"] != frozen
+    assert "Watchdog timeout" in service.journal()
+    service.await_results()
+    assert ids(service.box.read(RESULTS))
+
+
+def test_a_killed_agent_is_started_again_and_repeats_no_id(service: Service) -> None:
+    service.install(config(), drop_in=QUICK).start().await_results()
+    service.signal("KILL")
+    service.await_state({"NRestarts": "1", "ActiveState": "active"})
+    service.await_results()
+    service.stop()
+    written = ids(service.box.read(RESULTS))
+    assert len(set(written)) == len(written)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (config().replace("fps: 10", "fps: fast"), "fps"),
+        (config().replace("threads: 1", "model_threads: 1"), "model_threads"),
+        (config({"type": "mqtt", "host": "localhost", "username": "u", "password": {"credential": "none"}}), "none"),
+    ],
+    ids=["wrong value", "unknown key", "secret that is not there"],
+)
+def test_a_wrong_configuration_is_said_once_and_not_started_again(service: Service, text: str, said: str) -> None:
+    service.install(text, drop_in=QUICK).start(check=False)
+    service.await_state({"ActiveState": "failed", "SubState": "failed", "ExecMainStatus": "78", "NRestarts": "0"})
+    assert said in service.journal()
+
+
+@pytest.fixture
+def silent_broker(box: Box) -> Iterator[None]:
+    """A port on which connections are made and never answered: the slowest way to be unreachable."""
+    listen = f"import socket, signal; s = socket.create_server(('127.0.0.1', {PORT})); signal.pause()"
+    box.run("systemd-run", "--unit=silent", "--service-type=exec", f"{PROGRAM}-python", "-c", listen)
+    yield
+    box.run("systemctl", "stop", "silent")
+
+
+MQTT = {"type": "mqtt", "host": "127.0.0.1", "port": PORT}
+
+
+@pytest.mark.usefixtures("silent_broker")
+def test_a_broker_that_does_not_answer_delays_neither_the_start_nor_the_stop_and_loses_nothing(
+    service: Service,
+) -> None:
+    service.install(config(MQTT)).start().await_results()
+    service.stop()
+    times = service.show("ActiveExitTimestampMonotonic", "InactiveEnterTimestampMonotonic", "TimeoutStopUSec", "Result")
+    assert times["Result"] == "success", "SIGKILL after TimeoutStopSec would be `timeout`"
+    assert times["TimeoutStopUSec"] == "30s"
+    left, gone = (int(times[f"{name}TimestampMonotonic"]) for name in ("ActiveExit", "InactiveEnter"))
+    assert (gone - left) * MICROSECONDS < 30
+    assert ids(service.box.read(KEPT)) == ids(service.box.read(RESULTS))
+
+
+def test_what_was_kept_is_delivered_after_the_next_start(service: Service) -> None:
+    if shutil.which("mosquitto") is None or shutil.which("mosquitto_sub") is None:
+        pytest.skip("needs mosquitto and mosquitto_sub (Debian: mosquitto mosquitto-clients)")
+    service.install(config(MQTT)).start().await_results()
+    service.stop()
+    kept = ids(service.box.read(KEPT))
+    assert kept
+    with_broker(service, kept)
+    service.stop()
+    assert service.box.read(KEPT) == "", "what was delivered is kept no longer"
+
+
+def with_broker(service: Service, kept: list[str]) -> None:
+    """Start a broker, a subscriber and the agent; wait until the subscriber has every result in `kept`."""
+    box = service.box
+    subscribe = ["mosquitto_sub", "-p", str(PORT), "-q", "1", "-t", "vedette/box/door/results"]
+    box.run("systemd-run", "--unit=broker", "mosquitto", "-p", str(PORT))
+    wait_until(lambda: f":{PORT:04X} " in box.read("/proc/net/tcp"), "the broker")
+    box.run("systemd-run", "--unit=subscriber", "--property=StandardOutput=truncate:/run/heard", *subscribe)
+    wait_until(lambda: f":{PORT:04X} 01" in _connections(box), "the subscriber")
+    service.start()
+    wait_until(lambda: set(kept) <= set(ids(box.read("/run/heard") or "{}\n")), "what was kept")
+
+
+def _connections(box: Box) -> str:
+    """Remote end and state of every TCP connection, 01 meaning established (proc(5))."""
+    return "\n".join(" ".join(line.split()[2:4]) for line in box.read("/proc/net/tcp").splitlines())
+
+
+PROBE = """
+import errno, json, os, pathlib, socket
+from agent import clock
+
+def tried(what):
+    try:
+        what()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+
+credentials = pathlib.Path(os.environ["CREDENTIALS_DIRECTORY"])
+findings = {
+    "write to /etc": tried(lambda: open("/etc/vedette/written", "w")),
+    "list /root": tried(lambda: os.listdir("/root")),
+    "read the key's own file": tried(lambda: open("CREDENTIAL")),
+    "open a foreign device": tried(lambda: os.open("/dev/foreign", os.O_RDONLY)),
+    "open a packet socket": tried(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)),
+    "open a netlink socket": tried(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)),
+    "credentials": {path.name: path.read_text().strip() for path in credentials.iterdir()},
+    "clock": clock._kernel_clock_state(),
+    "argus": os.path.exists("/tmp/argus_socket"),
+    "home": os.path.expanduser("~"),
+    "boot id": len(pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()),
+}
+pathlib.Path(os.environ["STATE_DIRECTORY"], "findings.json").write_text(json.dumps(findings))
+""".replace('CREDENTIAL"', f'{CREDENTIAL}"')
+INSTEAD = f"[Service]\nType=oneshot\nWatchdogSec=0\nExecStart=\nExecStart={PROGRAM}-python /srv/probe.py\n"
+
+
+@pytest.fixture
+def look(service: Service) -> Callable[[str], dict[str, Any]]:
+    """What a program sees that runs in the agent's place."""
+
+    def looked(drop_in: str = "") -> dict[str, Any]:
+        service.box.write("/srv/probe.py", PROBE)
+        service.box.run("sh", "-c", "test -e /dev/foreign || mknod --mode=666 /dev/foreign c 10 229")
+        service.install(config(), drop_in=f"{INSTEAD}{drop_in}").start()
+        findings: dict[str, Any] = json.loads(service.box.read(f"{STATE}/findings.json"))
+        return findings
+
+    return looked
+
+
+Look = Callable[[str], dict[str, Any]]
+
+
+def test_the_sandbox_refuses_what_the_agent_has_no_use_for(look: Look) -> None:
+    seen = look("")
+    assert seen["write to /etc"] == "EROFS"
+    assert seen["list /root"] in {"EACCES", "EPERM"}
+    assert seen["open a foreign device"] == "EPERM"
+    assert seen["open a packet socket"] == "EAFNOSUPPORT"
+    assert seen["clock"] == -1, "adjtimex(2) fails, and does not kill"
+
+
+def test_the_sandbox_leaves_what_the_agent_needs(look: Look) -> None:
+    seen = look("")
+    assert seen["open a netlink socket"] == "done"
+    assert seen["home"] == STATE
+    assert seen["boot id"] == len("01234567-89ab-cdef-0123-456789abcdef")
+
+
+def test_a_credential_arrives_and_absent_ones_are_empty(look: Look, service: Service) -> None:
+    service.box.write(CREDENTIAL, "a-key\n", mode=0o600)
+    seen = look("")
+    assert seen["credentials"] == {"roboflow_api_key": "a-key", "mqtt_password": "", "camera_password": ""}
+    assert seen["read the key's own file"] == "EACCES"
+
+
+def test_a_device_of_a_named_kind_and_the_video_group_is_open(look: Look, box: Box) -> None:
+    box.run("sh", "-c", "rm -f /dev/foreign; mknod --mode=660 /dev/foreign c 10 229; chgrp video /dev/foreign")
+    seen = look("DeviceAllow=char-misc rw\n")
+    box.run("rm", "/dev/foreign")
+    assert seen["open a foreign device"] == "done"
+
+
+def test_the_jetson_drop_in_opens_all_devices_and_shows_the_argus_socket(look: Look, box: Box) -> None:
+    box.run("sh", "-c", "getent group render || groupadd --system render; touch /tmp/argus_socket")
+    seen = look((SHIPPED / "vedette.service.d" / "jetson.conf").read_text())
+    assert seen["open a foreign device"] == "done"
+    assert seen["argus"] is True
+
+
+def test_the_jetson_drop_in_needs_no_argus(look: Look, box: Box) -> None:
+    box.run("sh", "-c", "getent group render || groupadd --system render; rm -f /tmp/argus_socket")
+    assert look((SHIPPED / "vedette.service.d" / "jetson.conf").read_text())["argus"] is False
+
+
+def test_the_readmes_drop_in_for_other_ntp_clients_lets_the_agent_see_the_clock(look: Look) -> None:
+    blocks = re.findall(r"^```ini\n(.*?)^```", (SHIPPED / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (drop_in,) = [block for block in blocks if "adjtimex" in block]
+    assert look(drop_in)["clock"] in range(6)
+
+
+def test_a_loop_that_hangs_is_restarted_and_the_journal_shows_where(hanging: Service) -> None:
+    wait_until(lambda: int(hanging.show("NRestarts")["NRestarts"]) >= 1, "the restart", 90)
+    journal = hanging.journal()
+    assert "capture-door has made no progress" in journal
+    assert "Watchdog timeout" in journal
+    assert "in read_image" in journal, "the traceback of the thread that hung"

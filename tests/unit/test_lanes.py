@@ -1,0 +1,115 @@
+import threading
+
+import pytest
+from fakes import FakeClock, InstantEngine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.clock import SystemClock
+from agent.lanes import Lane
+from agent.loop import Pulse
+
+
+def lane(clock: FakeClock, *, width: int = 1) -> Lane:
+    made = Lane("local", InstantEngine(width=width), clock, on_room=lambda: None)
+    made.opened.set()
+    return made
+
+
+def test_jobs_run_when_they_are_due_and_in_that_order() -> None:
+    clock = FakeClock(0.0)
+    it, ran = lane(clock), list[str]()
+    it.start(lambda: ran.append("later") is None, start_s=2.0, deadline_s=3.0)
+    it.start(lambda: ran.append("sooner") is None, start_s=1.0, deadline_s=3.0)
+    assert not it.step()
+    clock.advance(2.0)
+    assert it.step()
+    assert it.step()
+    assert not it.step()
+    assert ran == ["sooner", "later"]
+
+
+def test_a_hurried_job_runs_at_once() -> None:
+    clock = FakeClock(0.0)
+    it, ran = lane(clock), list[str]()
+    job = it.start(lambda: ran.append("hedge") is None, start_s=5.0, deadline_s=6.0)
+    it.hurry(job, 0.0)
+    assert it.step()
+    assert ran == ["hedge"]
+
+
+def test_hurrying_a_job_that_has_run_does_not_run_it_again() -> None:
+    clock = FakeClock(0.0)
+    it, ran = lane(clock), list[str]()
+    job = it.start(lambda: ran.append("once") is None, start_s=0.0, deadline_s=1.0)
+    it.step()
+    it.hurry(job, 0.0)
+    assert not it.step()
+    assert ran == ["once"]
+
+
+def test_a_lane_is_free_until_a_job_is_due() -> None:
+    clock = FakeClock(0.0)
+    it = lane(clock)
+    assert it.free
+    it.start(lambda: True, start_s=1.0, deadline_s=2.0)
+    assert it.free
+    clock.advance(1.0)
+    assert not it.free
+
+
+def test_a_lane_whose_engine_is_not_open_is_not_free() -> None:
+    assert not Lane("local", InstantEngine(), FakeClock(), on_room=lambda: None).free
+
+
+def test_the_time_of_a_run_is_learnt_from_those_that_were_wanted() -> None:
+    clock = FakeClock(0.0)
+    it = lane(clock)
+
+    def work() -> bool:
+        clock.advance(0.08)
+        return True
+
+    it.start(work, start_s=0.0, deadline_s=1.0)
+    it.start(lambda: False, start_s=0.0, deadline_s=1.0)
+    it.step()
+    it.step()
+    assert it.run_s == pytest.approx(0.08)
+
+
+@given(starts_s=st.lists(st.floats(0.0, 1.0), max_size=8), deadline_s=st.floats(0.0, 2.0))
+def test_more_promises_never_make_more_room(starts_s: list[float], deadline_s: float) -> None:
+    clock = FakeClock(0.0)
+    it = lane(clock)
+    it.start(lambda: clock.advance(0.1) is None, start_s=0.0, deadline_s=1.0)
+    it.step()
+    fits = [it.fits(deadline_s, clock.now())]
+    for start_s in starts_s:
+        it.start(lambda: True, start_s=start_s, deadline_s=start_s + 0.5)
+        fits.append(it.fits(deadline_s, clock.now()))
+    assert fits == sorted(fits, reverse=True)
+
+
+def test_threads_of_a_lane_open_its_engine_once_and_end_when_it_stops() -> None:
+    opened = threading.Semaphore(0)
+
+    class Engine(InstantEngine):
+        def open(self) -> None:
+            opened.release()
+
+    clock = SystemClock()
+    it = Lane("cloud", Engine(width=3), clock, on_room=lambda: None)
+    done = threading.Semaphore(0)
+    threads = [threading.Thread(target=it.run, args=(Pulse(clock),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        it.start(lambda: done.release() is None, start_s=clock.now(), deadline_s=clock.now() + 1)
+    for _ in range(3):
+        assert done.acquire(timeout=5)
+    it.stop()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+    assert opened.acquire(blocking=False)
+    assert not opened.acquire(blocking=False)

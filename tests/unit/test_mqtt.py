@@ -1,0 +1,265 @@
+import contextlib
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from agent.clock import SystemClock
+from agent.errors import Cause, SinkUnavailable
+from agent.flow import Delivery, Outcome
+from agent.ports import Context
+from agent.sinks import mqtt
+
+CONNECT, PUBLISH = 0x10, 0x30
+CONNACK_OK = b"\x20\x03\x00\x00\x00"
+BATCH = [Delivery("a", "door", b"{}"), Delivery("b", "door", b"{}")]
+
+
+class _Conversation(socketserver.StreamRequestHandler):
+    """Speaks just enough MQTT 5 to give the answers that the test wants."""
+
+    server: "_Scripted"
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            self._talk()
+
+    def _talk(self) -> None:
+        while header := self.rfile.read(1):
+            body = self.rfile.read(self._length())
+            self.server.heard.append(header + body)
+            kind = header[0] & 0xF0
+            if kind == CONNECT:
+                self.wfile.write(self.server.connack)
+            elif kind == PUBLISH:
+                self._answer(body)
+
+    def _length(self) -> int:
+        length = shift = 0
+        while (byte := self.rfile.read(1)[0]) & 0x80:
+            length |= (byte & 0x7F) << shift
+            shift += 7
+        return length | byte << shift
+
+    def _answer(self, body: bytes) -> None:
+        topic_end = 2 + int.from_bytes(body[:2], "big")
+        packet_id = body[topic_end : topic_end + 2]
+        if body[2:topic_end].endswith(b"/available"):
+            self.wfile.write(b"\x40\x02" + packet_id)
+        else:
+            self.wfile.write(self.server.to_result.replace(b"ID", packet_id))
+
+
+class _Scripted(socketserver.ThreadingTCPServer):
+    """Waits for its conversations to end when the block that uses it ends."""
+
+    def __init__(self, connack: bytes, to_result: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _Conversation)
+        self.connack = connack
+        self.to_result = to_result
+        self.heard: list[bytes] = []
+
+
+@contextmanager
+def scripted(connack: bytes = CONNACK_OK, to_result: bytes = b"\x40\x02ID") -> Iterator[_Scripted]:
+    with _Scripted(connack, to_result) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join(5)
+
+
+def sink_for(server: _Scripted, **options: Any) -> mqtt.Mqtt:
+    settings = {"type": "mqtt", "host": "127.0.0.1", "port": server.server_address[1], "protocol": "5", **options}
+    context = Context("porch", SystemClock(), Path(), Path())
+    sink = mqtt.build(mqtt.Options.model_validate(settings), context)
+    assert isinstance(sink, mqtt.Mqtt)
+    return sink
+
+
+def puback(code: int) -> bytes:
+    return b"\x40\x04ID" + bytes([code, 0])
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [(0x00, Outcome.ACCEPTED), (0x10, Outcome.ACCEPTED), (0x90, Outcome.REJECTED), (0x99, Outcome.REJECTED)],
+)
+def test_a_result_ends_as_its_acknowledgement_says(code: int, outcome: Outcome) -> None:
+    with scripted(to_result=puback(code)) as server:
+        sink = sink_for(server)
+        sink.open()
+        try:
+            assert sink.send(BATCH) == [outcome] * 2
+        finally:
+            sink.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "cause"),
+    [
+        (0x80, "takes no results now: Unspecified error", Cause.SERVER),
+        (0x83, "takes no results now: Implementation specific error", Cause.SERVER),
+        (0x87, "allow the topics in the broker's access list", Cause.AUTH),
+        (0x91, "takes no results now: Packet identifier in use", Cause.SERVER),
+        (0x97, "takes no results now: Quota exceeded", Cause.SERVER),
+    ],
+)
+def test_results_that_may_be_taken_later_are_kept_with_the_reason(code: int, words: str, cause: Cause) -> None:
+    with scripted(to_result=puback(code)) as server:
+        sink = sink_for(server)
+        sink.open()
+        try:
+            with pytest.raises(SinkUnavailable, match=words) as caught:
+                sink.send(BATCH)
+        finally:
+            sink.close()
+    assert caught.value.cause is cause
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "cause"),
+    [
+        (0x85, "refuses the connection: Client identifier not valid", Cause.CONNECT),
+        (0x86, "refuses the user name or password", Cause.AUTH),
+        (0x87, r"\(not authorised\); check username and password", Cause.AUTH),
+        (0x88, "refuses the connection: Server unavailable", Cause.CONNECT),
+        (0x9A, "refuses the connection: Retain not supported", Cause.CONNECT),
+    ],
+)
+def test_a_refused_connection_says_why(code: int, words: str, cause: Cause) -> None:
+    with scripted(connack=bytes([0x20, 3, 0, code, 0])) as server:
+        sink = sink_for(server)
+        with pytest.raises(SinkUnavailable, match=words) as caught:
+            sink.open()
+        sink.close()
+    assert caught.value.cause is cause
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "cause"),
+    [
+        (0x8B, "ended: Server shutting down", Cause.NETWORK),
+        (0x8E, "give every agent a client_id of its own", Cause.NETWORK),
+        (0x87, "ended: Not authorized", Cause.AUTH),
+    ],
+)
+def test_a_connection_that_the_broker_ends_says_why(code: int, words: str, cause: Cause) -> None:
+    reason_string = b"\x04\x1f\x00\x01x"
+    with scripted(to_result=b"\xe0\x06" + bytes([code]) + reason_string) as server:
+        sink = sink_for(server)
+        sink.open()
+        try:
+            with pytest.raises(SinkUnavailable, match=words) as caught:
+                sink.send(BATCH)
+        finally:
+            sink.close()
+    assert caught.value.cause is cause
+
+
+def test_nobody_is_told_stopped_when_the_connection_failed() -> None:
+    with scripted(to_result=puback(0x97)) as server:
+        sink = sink_for(server)
+        sink.open()
+        with pytest.raises(SinkUnavailable):
+            sink.send(BATCH)
+        sink.close()
+    assert not [packet for packet in server.heard if packet.endswith(b"stopped") or packet[0] == 0xE0]
+
+
+def test_a_clean_end_says_stopped_and_then_disconnect() -> None:
+    with scripted() as server:
+        sink = sink_for(server)
+        sink.open()
+        sink.close()
+    assert server.heard[-2].endswith(b"stopped")
+    assert server.heard[-1][0] == 0xE0
+
+
+def test_a_result_that_waits_for_its_acknowledgement_is_published_once() -> None:
+    with scripted(to_result=b"") as server:
+        sink = sink_for(server, ack_timeout_s=0.2)
+        sink.open()
+        with pytest.raises(SinkUnavailable, match="did not answer within"):
+            sink.send(BATCH)
+        with pytest.raises(SinkUnavailable, match="did not answer within"):
+            sink.send(BATCH)
+        sink.close()
+    assert len([packet for packet in server.heard if packet.endswith(b"{}")]) == 2
+
+
+@pytest.mark.parametrize(("receive_maximum", "at_once"), [(3, 3), (1000, 20)])
+def test_no_more_is_on_the_wire_than_the_broker_takes_at_once(receive_maximum: int, at_once: int) -> None:
+    connack = b"\x20\x06\x00\x00\x03\x21" + receive_maximum.to_bytes(2, "big")
+    with scripted(connack, to_result=b"") as server:
+        sink = sink_for(server, ack_timeout_s=0.3)
+        sink.open()
+        with pytest.raises(SinkUnavailable):
+            sink.send([Delivery(str(number), "door", b"{}") for number in range(50)])
+        assert f"{at_once} not acknowledged" in repr(sink)
+        sink.close()
+    assert len([packet for packet in server.heard if packet.endswith(b"{}")]) == at_once
+
+
+def test_sending_nothing_is_nothing() -> None:
+    with scripted() as server:
+        sink = sink_for(server)
+        sink.open()
+        assert sink.send([]) == []
+        sink.close()
+
+
+def test_sending_before_open_says_so() -> None:
+    with scripted() as server:
+        sink = sink_for(server)
+        with pytest.raises(SinkUnavailable, match="there is no connection to 127"):
+            sink.send(BATCH)
+        sink.close()
+
+
+def test_characters_that_mqtt_keeps_for_itself_are_replaced_in_a_cameras_name() -> None:
+    with scripted() as server:
+        sink = sink_for(server, topic_prefix="site/7")
+        sink.open()
+        assert sink.send([Delivery("a", "a/b+c#", b"{}")]) == [Outcome.ACCEPTED]
+        sink.close()
+    assert any(b"site/7/a_b_c_/results" in packet for packet in server.heard)
+
+
+@pytest.mark.parametrize(("tls", "port"), [(None, 1883), ({}, 8883)])
+def test_the_default_port_depends_on_tls(tls: dict[str, Any] | None, port: int) -> None:
+    options = mqtt.Options.model_validate({"type": "mqtt", "host": "broker", "tls": tls})
+    sink = mqtt.build(options, Context("porch", SystemClock(), Path(), Path()))
+    assert f"broker:{port} closed" in repr(sink)
+
+
+@pytest.mark.parametrize("value", [5, "5"])
+def test_the_protocol_may_be_written_with_or_without_quotes(value: object) -> None:
+    assert mqtt.Options.model_validate({"type": "mqtt", "host": "b", "protocol": value}).protocol == "5"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ({"host": ""}, "at least 1 character"),
+        ({"password": "s3cret", "username": "me"}, "reference"),
+        ({"password": {"env": "P"}}, "a password needs a username"),
+        ({"topic_prefix": "a/#"}, "has no"),
+        ({"topic_prefix": "/a"}, "neither begins nor ends with /"),
+        ({"topic_prefix": ""}, "is not empty"),
+        ({"protocol": 4}, "'auto', '5' or '3.1.1'"),
+        ({"qos": 0}, "Extra inputs"),
+        ({"tls": {"insecure": True}}, "Extra inputs"),
+    ],
+)
+def test_a_mistake_in_the_options_is_named(mistake: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        mqtt.Options.model_validate({"type": "mqtt", "host": "broker", **mistake})
