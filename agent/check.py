@@ -50,7 +50,7 @@ def _tried(part: str, trial: Callable[[], str]) -> Finding:
     try:
         return Finding(part, fine=True, text=trial())
     except AgentError as error:
-        return Finding(part, fine=False, text=str(error))
+        return Finding(part, fine=False, text="; ".join(str(error).splitlines()))
 
 
 def _try_source(options: Options, context: Context) -> str:

@@ -17,6 +17,8 @@ from agent.errors import AgentError, ConfigError
 
 _log = logging.getLogger(__name__)
 _SUMMARY_EVERY_S = 10.0
+_EXIT_INTERRUPTED = 130
+"""What a shell expects after Ctrl-C: 128 and the signal's number."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AgentError as error:
         print(logs.redact(str(error)), file=sys.stderr)  # noqa: T201 - same
         return app.EXIT_FAILED
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
     return code
 
 

@@ -15,10 +15,10 @@ from agent.errors import FrameUnreadable, SourceLost
 from agent.flow import Pixels
 
 # OpenCV and FFmpeg print to standard error by themselves, past redaction and damping, some lines with the camera's
-# whole address. Our own errors say it instead. Both read this once, before their first use.
+# whole address. Our own errors say it instead. Both are read once, before the first use.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # noqa: TID251 - the only switch that OpenCV 4.8 to 5 share
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # noqa: TID251 - FFmpeg's AV_LOG_QUIET; there is no other switch
-import cv2  # noqa: E402 - it reads the two lines above
+import cv2
 
 GREY = 114
 """The padding value YOLOv8 models are trained with."""
@@ -34,9 +34,8 @@ class _Capture(Protocol):
 class Video:
     """An open video file, device or network stream. One thread."""
 
-    def __init__(self, capture: _Capture, name: str) -> None:
+    def __init__(self, capture: _Capture) -> None:
         self._capture = capture
-        self._name = name
 
     @property
     def fps(self) -> float | None:
@@ -61,7 +60,7 @@ def open_video(path: Path) -> Video:
 
 def open_stream(url: str, *, name: str, timeout_s: float) -> Video:
     """Open an RTSP or HTTP address. Raises SourceLost, which calls it `name`: `url` may hold a password."""
-    limit_ms = int(timeout_s * 1000)
+    limit_ms = max(1, int(timeout_s * 1000))
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
     capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
     return _opened(capture, name, "is it switched on, and are address, user and password right?")
@@ -77,7 +76,7 @@ def _opened(capture: cv2.VideoCapture, name: str, advice: str) -> Video:
     if not capture.isOpened():
         capture.release()
         raise SourceLost(f"{name} cannot be opened; {advice}")
-    return Video(cast("_Capture", capture), name)
+    return Video(cast("_Capture", capture))
 
 
 def read_image(path: Path) -> Pixels:

@@ -7,17 +7,21 @@ import logging
 import re
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 _HIDDEN: set[str] = set()
-_URL_PASSWORD = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@]*:[^/\s]*@")
-_URL_KEY = re.compile(r"(?P<name>\b(?:api_key|token|password|secret)=)[^&\s\"']+", re.IGNORECASE)
+_KINDS: Final = 100
+_URL_PASSWORD = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@]*:[^\s\"'<>]*@")
+_URL_KEY = re.compile(
+    r"(?P<name>\b(?:[a-z]+_)?(?:api_?key|key|token|password|passwd|pass|pwd|secret)=)[^&\s\"']+", re.IGNORECASE
+)
 
 
 def hide(secret: str) -> None:
-    """From now on `secret` appears in no log line."""
+    """From now on `secret` appears in no log line, nor as a URL would have it."""
     if secret:
-        _HIDDEN.add(secret)
+        _HIDDEN.update((secret, quote(secret, safe="")))
 
 
 def redact(text: str) -> str:
@@ -52,6 +56,7 @@ def fields(**values: Any) -> str:  # noqa: ANN401 - a log field may be anything 
 
 def _quoted(value: object) -> str:
     text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return '"' + text.replace('"', "'") + '"' if re.search(r"[\s=]", text) or not text else text
 
 
@@ -67,7 +72,10 @@ def setup(stream: SupportsWrite, *, level: str, with_time: bool) -> None:
 
 
 class Damper:
-    """Says a repeated event once, then counts it and says the count at most once per interval. Any thread."""
+    """Says a repeated event once, then counts it and says the count at most once per interval. Any thread.
+
+    It knows the last hundred kinds of event; one that was forgotten is said again.
+    """
 
     def __init__(self, say: Callable[[str], None], now: Callable[[], float], *, interval_s: float = 10.0) -> None:
         self._say = say
@@ -79,8 +87,10 @@ class Damper:
     def note(self, event: str, detail: str) -> None:
         """`event` happened: the key that is damped. `detail` is the sentence that is shown."""
         with self._lock:
-            said_s, missed = self._seen.get(event, (float("-inf"), 0))
+            said_s, missed = self._seen.pop(event, (float("-inf"), 0))
             due = self._now() - said_s >= self._interval_s
             self._seen[event] = (self._now(), 0) if due else (said_s, missed + 1)
+            if len(self._seen) > _KINDS:
+                del self._seen[next(iter(self._seen))]
         if due:
             self._say(f"{detail} (and {missed} more like it)" if missed else detail)

@@ -166,5 +166,7 @@ def _unknown(given: object, allowed: list[str]) -> str:
 
 def _nearest(given: str, allowed: list[str]) -> str:
     near = difflib.get_close_matches(given.lower(), allowed, n=1)
-    listed = f"; allowed: {', '.join(allowed)}" if allowed else ""
-    return f"; did you mean {near[0]}?{listed}" if near else listed
+    listed = ", ".join(allowed)
+    if near:
+        return f"; did you mean {near[0]}? Allowed: {listed}"
+    return f"; allowed: {listed}" if listed else ""

@@ -6,15 +6,20 @@ Put by the emit threads, taken by the sink's thread; one lock.
 
 import base64
 import json
+import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from agent import logs
 from agent.flow import Delivery, Outcome
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +53,22 @@ class Outbox(Protocol):
 
 
 class MemoryOutbox:
-    """An outbox of at most `limit_bytes` in memory."""
+    """An outbox of at most `limit_bytes` in memory; a single delivery larger than that is still taken."""
 
     def __init__(self, kept: Path, *, limit_bytes: int = 32_000_000) -> None:
-        """Begin with what an earlier run left in the file `kept`."""
+        """Begin with what an earlier run left in the file `kept`.
+
+        The file stays until all of it has been delivered: a crash before that repeats results rather than lose them.
+        """
         self._kept = kept
         self._limit_bytes = limit_bytes
         self._changed = threading.Condition()
         self._waiting: deque[Delivery] = deque()
         self._bytes = 0
         self._delivered = self._rejected = self._dropped = 0
-        for delivery in _read(kept):
+        earlier = _read(kept)
+        self._restored = {delivery.id for delivery in earlier}
+        for delivery in earlier:
             self.put(delivery)
 
     def put(self, delivery: Delivery) -> None:
@@ -67,7 +77,7 @@ class MemoryOutbox:
             self._waiting.append(delivery)
             self._bytes += len(delivery.body)
             while self._bytes > self._limit_bytes and len(self._waiting) > 1:
-                self._bytes -= len(self._waiting.popleft().body)
+                self._forget(self._waiting.popleft())
                 self._dropped += 1
             self._changed.notify()
 
@@ -76,12 +86,13 @@ class MemoryOutbox:
         with self._changed:
             if not self._waiting:
                 self._changed.wait(timeout_s)
-            return [self._waiting[index] for index in range(min(limit, len(self._waiting)))]
+            return list(islice(self._waiting, limit))
 
     def settle(self, batch: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None:
         """See Outbox."""
         ended = {d.id: o for d, o in zip(batch, outcomes, strict=True) if o is not Outcome.KEPT}
         with self._changed:
+            had_restored = bool(self._restored)
             kept: deque[Delivery] = deque()
             while ended and self._waiting:
                 delivery = self._waiting.popleft()
@@ -89,15 +100,27 @@ class MemoryOutbox:
                 if outcome is None:
                     kept.append(delivery)
                     continue
-                self._bytes -= len(delivery.body)
-                self._delivered += outcome is Outcome.ACCEPTED
-                self._rejected += outcome is Outcome.REJECTED
+                self._forget(delivery)
+                self._count(outcome)
             self._waiting.extendleft(reversed(kept))
+            for outcome in ended.values():  # dropped while they were on their way, and yet they arrived
+                self._dropped -= 1
+                self._count(outcome)
+            if had_restored and not self._restored:
+                _keep(self._kept, ())
+
+    def _forget(self, delivery: Delivery) -> None:
+        self._bytes -= len(delivery.body)
+        self._restored.discard(delivery.id)
+
+    def _count(self, outcome: Outcome) -> None:
+        self._delivered += outcome is Outcome.ACCEPTED
+        self._rejected += outcome is Outcome.REJECTED
 
     def close(self) -> None:
         """See Outbox."""
         with self._changed:
-            _write(self._kept, tuple(self._waiting))
+            _keep(self._kept, tuple(self._waiting))
 
     def status(self) -> OutboxStatus:
         """See Outbox."""
@@ -109,12 +132,49 @@ class MemoryOutbox:
 
 
 def _read(path: Path) -> list[Delivery]:
+    """What the file `path` keeps. A damaged one is moved aside, and its readable lines are used."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    entries = [json.loads(line) for line in lines]
-    return [Delivery(entry["id"], entry["camera"], base64.b64decode(entry["body"])) for entry in entries]
+    except OSError as error:
+        _log.error("results of an earlier run cannot be read %s", logs.fields(path=path, cause=error.strerror))
+        return []
+    readable = [delivery for line in lines if (delivery := _delivery(line)) is not None]
+    if len(readable) < len(lines):
+        _set_aside(path, readable, damaged=len(lines) - len(readable))
+    return readable
+
+
+def _delivery(line: bytes) -> Delivery | None:
+    """The delivery that `line` describes; None when it is damaged."""
+    try:
+        entry = json.loads(line)
+        name, camera, body = entry["id"], entry["camera"], base64.b64decode(entry["body"], validate=True)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return Delivery(name, camera, body) if isinstance(name, str) and isinstance(camera, str) else None
+
+
+def _set_aside(path: Path, readable: Sequence[Delivery], *, damaged: int) -> None:
+    aside = path.with_suffix(".damaged")
+    try:
+        path.replace(aside)
+    except OSError as error:
+        _log.error("a damaged file cannot be moved %s", logs.fields(path=path, cause=error.strerror))
+        return
+    counts = logs.fields(path=path, moved_to=aside, readable=len(readable), damaged=damaged)
+    _log.error("results of an earlier run are damaged; the readable ones are sent %s", counts)
+    _keep(path, readable)
+
+
+def _keep(path: Path, waiting: Sequence[Delivery]) -> None:
+    """Write `waiting` to the file `path`, or remove it when there is nothing to keep; a failure is said, not raised."""
+    try:
+        _write(path, waiting)
+    except OSError as error:
+        detail = logs.fields(path=path, results=len(waiting), cause=error.strerror)
+        _log.error("undelivered results cannot be kept %s", detail)
 
 
 def _write(path: Path, waiting: Sequence[Delivery]) -> None:

@@ -62,16 +62,26 @@ def find(model: str, *, base_dir: Path, variant: str | None = None) -> ModelPack
     Raises:
         ConfigError: nothing is there, the manifest is wrong, or the file is not the one it describes.
     """
-    named = base_dir / Path(model).expanduser()
+    try:
+        named = base_dir / Path(model).expanduser()
+        found = _found(model, named, variant)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"the model {model!r} is no usable path: {error}") from error
+    if found is not None:
+        return found
+    known = sorted(path.parent.name for path in shipped("models").glob("*/model.yaml"))
+    near = difflib.get_close_matches(model, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"packages that come with the agent: {', '.join(known) or 'none'}"
+    raise ConfigError(f"the model {model} is neither a file nor a package folder (looked at {named}); {hint}")
+
+
+def _found(model: str, named: Path, variant: str | None) -> ModelPackage | None:
     if named.is_file() and named.name != "model.yaml":
         return _beside(named, variant)
     for folder in (named.parent if named.name == "model.yaml" else named, shipped("models", model)):
         if (folder / "model.yaml").is_file():
             return _from_manifest(folder, variant)
-    known = sorted(path.parent.name for path in shipped("models").glob("*/model.yaml"))
-    near = difflib.get_close_matches(model, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"packages that come with the agent: {', '.join(known) or 'none'}"
-    raise ConfigError(f"the model {model} is neither a file nor a package folder (looked at {named}); {hint}")
+    return None
 
 
 def _beside(file: Path, variant: str | None) -> ModelPackage:
@@ -87,6 +97,8 @@ def _from_manifest(folder: Path, variant: str | None) -> ModelPackage:
     except ValidationError as error:
         problems = (f"{page.place(problem['loc'])}: {problem['msg']}" for problem in error.errors())
         raise ConfigError(*page.duplicates, *problems) from error
+    if page.duplicates:
+        raise ConfigError(*page.duplicates)
     if variant is not None and variant not in manifest.variants:
         raise ConfigError(f"{page.name}: has no variant {variant}; it has: {', '.join(manifest.variants) or 'none'}")
     file = folder / (manifest.file if variant is None else manifest.variants[variant])

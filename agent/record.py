@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from agent.flow import Answer, Delivery, Prediction, Result
+from agent.flow import Answer, Delivery, Prediction, Result, Route, Timings
 
 SCHEMA = "vedette.result/1"
 
@@ -23,13 +23,15 @@ class Identity:
 
 
 def delivery_of(result: Result, identity: Identity) -> Delivery:
-    """The message that goes to the sinks."""
+    """The message that goes to the sinks. Raises ValueError for a failed frame, which has no record."""
     body = json.dumps(record_of(result, identity), separators=(",", ":"), ensure_ascii=False).encode()
     return Delivery(id=identity.result_id(result.camera, result.seq, result.revision), camera=result.camera, body=body)
 
 
 def record_of(result: Result, identity: Identity) -> dict[str, Any]:
-    """The record's fields, in the order the schema lists them."""
+    """The record's fields, in the order the schema lists them. Raises ValueError for a failed frame."""
+    if result.answer is None or result.published is None:
+        raise ValueError(f"frame {result.seq} of {result.camera} failed, so it has no record")
     answer = result.answer
     corrected = result.supersedes
     return {
@@ -45,11 +47,11 @@ def record_of(result: Result, identity: Identity) -> dict[str, Any]:
         "captured_monotonic_s": round(result.captured_s, 6),
         "clock_synchronized": result.clock_synchronized,
         "task": "object-detection",
-        "model": answer.model if answer else None,
+        "model": answer.model,
         "image": {"width": result.width, "height": result.height},
-        "predictions": [_prediction(found) for found in answer.predictions] if answer else [],
-        "route": _route(result, answer),
-        "latency_ms": _latency_ms(result, answer),
+        "predictions": [_prediction(found) for found in answer.predictions],
+        "route": _route(result, answer, result.published),
+        "latency_ms": _latency_ms(result, answer.timings),
     }
 
 
@@ -65,30 +67,29 @@ def _prediction(found: Prediction) -> dict[str, Any]:
     }
 
 
-def _route(result: Result, answer: Answer | None) -> dict[str, Any]:
+def _route(result: Result, answer: Answer, published: Route) -> dict[str, Any]:
     decision = result.decision
     return {
         "decided": decision.route.value,
-        "published": result.published.value if result.published else None,
+        "published": published.value,
         "reason": decision.reason.value,
         "late": result.late,
         "p": None if decision.p is None else round(decision.p, 3),
-        "size_bytes": answer.size_bytes if answer else None,
-        "quality": answer.quality if answer else None,
-        "engine": answer.engine if answer else None,
+        "size_bytes": answer.size_bytes,
+        "quality": answer.quality,
+        "engine": answer.engine,
     }
 
 
-def _latency_ms(result: Result, answer: Answer | None) -> dict[str, float | None]:
-    timings = answer.timings if answer else None
+def _latency_ms(result: Result, timings: Timings) -> dict[str, float | None]:
     return {
         "total": _ms(result.answered_s - result.captured_s),
         "queue": None if result.started_s is None else _ms(result.started_s - result.captured_s),
-        "preprocess": _ms(timings.preprocess_s) if timings else None,
-        "inference": _ms(timings.inference_s) if timings else None,
-        "postprocess": _ms(timings.postprocess_s) if timings else None,
-        "upload": _ms(timings.upload_s) if timings else None,
-        "server": _ms(timings.server_s) if timings else None,
+        "preprocess": _ms(timings.preprocess_s),
+        "inference": _ms(timings.inference_s),
+        "postprocess": _ms(timings.postprocess_s),
+        "upload": _ms(timings.upload_s),
+        "server": _ms(timings.server_s),
     }
 
 

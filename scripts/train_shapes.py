@@ -242,6 +242,7 @@ def convert(net: ShapesNet, folder: Path) -> None:
         frame["args_0"][0, 0, :2] = ((0, 0, 0), (1, 1, 1))
     ranges = work.calibrate({"serving_default": frames})
     work.quantize(calibration_result=ranges).export_model(int8, overwrite=True)
+    Path(int8).chmod(0o644)  # the quantizer makes it executable
 
 
 def compare(exported: Exported, path: Path) -> None:

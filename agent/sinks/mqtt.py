@@ -172,7 +172,10 @@ class Mqtt:
             self._damper.note(topic, f"the broker does not take the availability {detail}")
 
     def send(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
-        """Publish in order and wait for the PUBACKs, `ack_timeout_s` in all; what has none then is KEPT."""
+        """Publish in order and wait for the PUBACKs, `ack_timeout_s` in all; what has none then is KEPT.
+
+        An empty batch asks whether the connection is still there. Raises SinkUnavailable.
+        """
         try:
             return self._send(self._connected(), batch)
         except SinkUnavailable:

@@ -1,7 +1,7 @@
 """A video file as a camera: every frame as fast as the agent takes them, or at the file's own pace like a live one.
 
-A file that is absent ends the start with its path; one that is no video is refused in the same way. Try it:
-`type: video_file, path: my.mp4`. State is owned by the camera's thread.
+A file that is absent, or no video, is a ConfigError: no waiting makes it one. Try it with any video:
+`source: {type: video_file, path: my.mp4}`. State is owned by the camera's thread.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ _DEFAULT_FPS = 25.0
 class Options(BaseOptions):
     """A video file."""
 
-    type: Literal["video_file"]
+    type: Literal["video_file"] = Field(description="a video file")
     path: Path = Field(description="the file, relative to the folder of this configuration")
     loop: bool = Field(False, description="begin again at the end, for ever")
     realtime: bool = Field(False, description="true: at the file's pace, the newest frame wins; false: every frame")
@@ -36,14 +36,16 @@ class VideoFile:
         self.live = options.realtime
         self.pace_fps: float | None = None
         self._options = options
-        self._path = context.base_dir / options.path.expanduser()
+        self._path = context.base_dir / options.path
         self._video: imaging.Video | None = None
         self._read_any = False
 
     def open(self) -> None:
         """Open the file. Raises ConfigError."""
-        if not self._path.is_file():
-            raise ConfigError(f"{self._path}: no such video file; check the path")
+        try:
+            self._path.open("rb").close()
+        except OSError as error:
+            raise ConfigError(f"{self._path}: cannot be read: {error.strerror}; check the path") from error
         try:
             self._video = imaging.open_video(self._path)
         except SourceLost as error:
@@ -52,7 +54,7 @@ class VideoFile:
             self.pace_fps = self._options.fps or self._video.fps or _DEFAULT_FPS
 
     def read(self) -> Pixels:
-        """See Source. Raises SourceEnded, SourceLost."""
+        """See Source. Raises SourceEnded, and ConfigError for a video without a single picture."""
         pixels = self._video.read() if self._video else None
         if pixels is None and self._options.loop and self._read_any:
             self.close()
@@ -70,6 +72,9 @@ class VideoFile:
         if self._video is not None:
             self._video.close()
             self._video = None
+
+    def __repr__(self) -> str:
+        return f"<VideoFile {self._path} {'open' if self._video else 'closed'}>"
 
 
 def build(options: Options, context: Context) -> Source:

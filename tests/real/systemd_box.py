@@ -1,4 +1,4 @@
-"""A real systemd: PID 1 of a container with this machine's own tree, unchanged beneath a layer in memory, and no network.
+"""A real systemd: PID 1 of a container with this machine's tree, read-only beneath a layer in memory, and no network.
 
 Owner: the test that boots it. It needs root and systemd-nspawn, and leaves nothing behind, mounts included.
 """
@@ -14,11 +14,12 @@ import sysconfig
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 CHECKOUT = Path(__file__).parents[2]
 PROGRAM = "/opt/vedette/bin/vedette"
 """Where the unit expects the agent."""
+PYTHON = "/opt/vedette/bin/python"
+"""The interpreter that can import the agent."""
 _PYTHON, _PACKAGES, _SOURCE = "/opt/vedette/python", "/opt/vedette/packages", "/opt/vedette/source"
 _TOOLS = ("systemd-nspawn", "nsenter", "unshare", "setpriv")
 _CAP_SYS_ADMIN = 21
@@ -66,19 +67,12 @@ class Box:
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
 
-    def __enter__(self) -> "Box":
-        try:
-            self._boot()
-            self._install()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+    def boot(self) -> None:
+        """Returns when systemd is up, within seconds. `stop` it, also after a failure."""
+        self._start()
+        self._install()
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.stop()
-
-    def _boot(self) -> None:
+    def _start(self) -> None:
         root = self._folder / "root"
         root.mkdir()
         notify = self._folder / "notify"
@@ -115,10 +109,12 @@ class Box:
             self._leader = int(leader[1]) if leader else self._leader
 
     def _install(self) -> None:
-        python = Path(_PYTHON, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
-        path = f"{_SOURCE}:{_PACKAGES}"
-        self.write(PROGRAM, f'#!/bin/sh\nPYTHONPATH={path} exec {python} -m agent "$@"\n', mode=0o755)
-        self.write(f"{PROGRAM}-python", f'#!/bin/sh\nPYTHONPATH={path} exec {python} "$@"\n', mode=0o755)
+        # The interpreter of this test run, at a path that the unit's sandbox does not hide; its shared library, if it
+        # has one, is looked for where it was built.
+        python = f"{_PYTHON}/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+        world = f"LD_LIBRARY_PATH={_PYTHON}/lib PYTHONPATH={_SOURCE}:{_PACKAGES}"
+        self.write(PROGRAM, f'#!/bin/sh\n{world} exec {python} -m agent "$@"\n', mode=0o755)
+        self.write(PYTHON, f'#!/bin/sh\n{world} exec {python} "$@"\n', mode=0o755)
 
     def run(self, *command: str, text: str | None = None, check: bool = True) -> str:
         """Run `command` in the box as root, `text` on its input; what it printed."""

@@ -444,7 +444,9 @@ def test_the_first_send_after_the_broker_was_restarted_says_so_and_reopening_men
     plain.stop()
     plain.start()
     wait_until(lambda: network_threads() == [], "the connection to end")
-    with pytest.raises(SinkUnavailable):
+    with pytest.raises(SinkUnavailable, match="the connection to"):
+        sink.send([])
+    with pytest.raises(SinkUnavailable, match="the connection to"):
         sink.send(deliveries(1))
     sink.close()
     sink.open()

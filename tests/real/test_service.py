@@ -4,13 +4,12 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from real import systemd_box
-from real.systemd_box import CHECKOUT, PROGRAM, Box, wait_until
+from real.systemd_box import CHECKOUT, PROGRAM, PYTHON, Box, wait_until
 
 SHIPPED = CHECKOUT / "systemd"
 UNIT = (SHIPPED / "vedette.service").read_text()
@@ -66,8 +65,9 @@ class Service:
         return self
 
     def start(self, *, check: bool = True) -> "Service":
-        """Returns when systemd calls it active."""
-        self.box.run("systemctl", "start", self.name, check=check)
+        """Returns when systemd calls it active, or done if it is no notify service."""
+        self.box.run("systemctl", "start", self.name, check=False)
+        assert not check or self.show("Result") == {"Result": "success"}, self.journal()
         return self
 
     def stop(self) -> None:
@@ -136,8 +136,14 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     models.mkdir()
     if not SHAPES.is_file():
         shutil.copy(OTHER_MODEL, models)
-    with Box(folder, bind={models: BOX_MODELS}) as booted:
-        yield booted
+    made = Box(folder, bind={models: BOX_MODELS})
+    try:
+        made.boot()
+        # systemd forgets a unit that is stopped and that nobody mentions, and with it how it ended.
+        made.run("systemd-run", "--unit=keeper", "--property=After=vedette.service", "sleep", "infinity")
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -208,11 +214,10 @@ def test_a_killed_agent_is_started_again_and_repeats_no_id(service: Service) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (config().replace("fps: 10", "fps: fast"), "fps"),
         (config().replace("threads: 1", "model_threads: 1"), "model_threads"),
         (config({"type": "mqtt", "host": "localhost", "username": "u", "password": {"credential": "none"}}), "none"),
     ],
-    ids=["wrong value", "unknown key", "secret that is not there"],
+    ids=["unknown key", "secret that is not there"],
 )
 def test_a_wrong_configuration_is_said_once_and_not_started_again(service: Service, text: str, said: str) -> None:
     service.install(text, drop_in=QUICK).start(check=False)
@@ -224,7 +229,7 @@ def test_a_wrong_configuration_is_said_once_and_not_started_again(service: Servi
 def silent_broker(box: Box) -> Iterator[None]:
     """A port on which connections are made and never answered: the slowest way to be unreachable."""
     listen = f"import socket, signal; s = socket.create_server(('127.0.0.1', {PORT})); signal.pause()"
-    box.run("systemd-run", "--unit=silent", "--service-type=exec", f"{PROGRAM}-python", "-c", listen)
+    box.run("systemd-run", "--unit=silent", "--service-type=exec", PYTHON, "-c", listen)
     yield
     box.run("systemctl", "stop", "silent")
 
@@ -242,7 +247,7 @@ def test_a_broker_that_does_not_answer_delays_neither_the_start_nor_the_stop_and
     assert times["Result"] == "success", "SIGKILL after TimeoutStopSec would be `timeout`"
     assert times["TimeoutStopUSec"] == "30s"
     left, gone = (int(times[f"{name}TimestampMonotonic"]) for name in ("ActiveExit", "InactiveEnter"))
-    assert (gone - left) * MICROSECONDS < 30
+    assert 0 < (gone - left) * MICROSECONDS < 30
     assert ids(service.box.read(KEPT)) == ids(service.box.read(RESULTS))
 
 
@@ -288,7 +293,7 @@ def tried(what):
 
 credentials = pathlib.Path(os.environ["CREDENTIALS_DIRECTORY"])
 findings = {
-    "write to /etc": tried(lambda: open("/etc/vedette/written", "w")),
+    "write elsewhere": tried(lambda: open("/srv/for-all/written", "w")),
     "list /root": tried(lambda: os.listdir("/root")),
     "read the key's own file": tried(lambda: open("CREDENTIAL")),
     "open a foreign device": tried(lambda: os.open("/dev/foreign", os.O_RDONLY)),
@@ -302,7 +307,7 @@ findings = {
 }
 pathlib.Path(os.environ["STATE_DIRECTORY"], "findings.json").write_text(json.dumps(findings))
 """.replace('CREDENTIAL"', f'{CREDENTIAL}"')
-INSTEAD = f"[Service]\nType=oneshot\nWatchdogSec=0\nExecStart=\nExecStart={PROGRAM}-python /srv/probe.py\n"
+INSTEAD = f"[Service]\nType=oneshot\nWatchdogSec=0\nExecStart=\nExecStart={PYTHON} /srv/probe.py\n"
 
 
 @pytest.fixture
@@ -311,6 +316,7 @@ def look(service: Service) -> Callable[[str], dict[str, Any]]:
 
     def looked(drop_in: str = "") -> dict[str, Any]:
         service.box.write("/srv/probe.py", PROBE)
+        service.box.run("install", "-d", "-m", "777", "/srv/for-all")
         service.box.run("sh", "-c", "test -e /dev/foreign || mknod --mode=666 /dev/foreign c 10 229")
         service.install(config(), drop_in=f"{INSTEAD}{drop_in}").start()
         findings: dict[str, Any] = json.loads(service.box.read(f"{STATE}/findings.json"))
@@ -322,17 +328,13 @@ def look(service: Service) -> Callable[[str], dict[str, Any]]:
 Look = Callable[[str], dict[str, Any]]
 
 
-def test_the_sandbox_refuses_what_the_agent_has_no_use_for(look: Look) -> None:
+def test_the_sandbox_refuses_what_the_agent_has_no_use_for_and_leaves_what_it_needs(look: Look) -> None:
     seen = look("")
-    assert seen["write to /etc"] == "EROFS"
+    assert seen["write elsewhere"] == "EROFS"
     assert seen["list /root"] in {"EACCES", "EPERM"}
     assert seen["open a foreign device"] == "EPERM"
     assert seen["open a packet socket"] == "EAFNOSUPPORT"
     assert seen["clock"] == -1, "adjtimex(2) fails, and does not kill"
-
-
-def test_the_sandbox_leaves_what_the_agent_needs(look: Look) -> None:
-    seen = look("")
     assert seen["open a netlink socket"] == "done"
     assert seen["home"] == STATE
     assert seen["boot id"] == len("01234567-89ab-cdef-0123-456789abcdef")
