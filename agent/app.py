@@ -178,8 +178,9 @@ def _exit_code(fatal: BaseException | None) -> int:
 def state_dir() -> Path:
     """Where systemd lets the agent write, else the user's own state folder."""
     given = os.environ.get("STATE_DIRECTORY")
-    home = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
-    return Path(given.split(":")[0]) if given else Path(home) / "vedette"
+    if given:
+        return Path(given.split(":")[0])
+    return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "vedette"
 
 
 def _boot_id() -> str:

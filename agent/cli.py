@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import agent
-from agent import app, check, config, demo, logs
+from agent import app, check, config, demo, logs, sdnotify
 from agent.config import Config
 from agent.console import Terminal, summary
 from agent.emulator import server
@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_with(settings: Config, base_dir: Path, terminal: Terminal, seconds: float | None) -> int:
-    logs.setup(terminal, level=settings.log.level, with_time=terminal.live)
+    logs.setup(terminal, level=settings.log.level, with_time=terminal.live, journal=sdnotify.under_journal())
     running = app.build(settings, base_dir=base_dir, state_dir=app.state_dir())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: running.stop_asked.set())

@@ -50,7 +50,7 @@ class EnginesConfig(Options):
 class RoutingConfig(Options):
     """How frames are shared between the hosted API and the on-device model."""
 
-    deadline_ms: int = Field(500, ge=50, le=60_000, description="an answer later than this is stale, milliseconds")
+    deadline_ms: int = Field(500, ge=50, le=8_000, description="an answer later than this is stale, milliseconds")
     mode: Mode = Field(Mode.AUTO, description="auto: each frame where it is served best; local_only; cloud_only")
 
 

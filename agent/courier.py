@@ -36,10 +36,9 @@ class Courier:
             self._sink.close()
 
     def step(self) -> bool:
-        """Deliver one batch; whether there was one."""
+        """Deliver one batch; whether there was one. An empty one asks whether the sink is still there."""
         batch = self.outbox.peek(_BATCH, _IDLE_WAIT_S)
-        if batch:
-            self.outbox.settle(batch, self._sink.send(batch))
+        self.outbox.settle(batch, self._sink.send(batch))
         return bool(batch)
 
     def __repr__(self) -> str:

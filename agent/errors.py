@@ -33,6 +33,7 @@ class Cause(str, Enum):
     CONNECT = "connect"
     TIMEOUT = "timeout"
     NETWORK = "network"
+    DISK = "disk"
     MODEL = "model"
 
 

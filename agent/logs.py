@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
+_SYSLOG_LEVELS = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 _HIDDEN: set[str] = set()
 _KINDS: Final = 100
 _URL_PASSWORD = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@]*:[^\s\"'<>]*@")
@@ -49,6 +50,15 @@ class RedactingFormatter(logging.Formatter):
         return redact(super().format(record))
 
 
+class JournalFormatter(RedactingFormatter):
+    """Begins every line with its level as `<N>`, which the journal takes off and files (sd-daemon(3))."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines, each with its level."""
+        level = next(number for least, number in _SYSLOG_LEVELS if record.levelno >= least)
+        return "\n".join(f"<{level}>{line}" for line in super().format(record).splitlines())
+
+
 def fields(**values: Any) -> str:  # noqa: ANN401 - a log field may be anything printable
     """`a=1 b="two words"`: the tail of a log line."""
     return " ".join(f"{name}={_quoted(value)}" for name, value in values.items())
@@ -60,11 +70,12 @@ def _quoted(value: object) -> str:
     return '"' + text.replace('"', "'") + '"' if re.search(r"[\s=]", text) or not text else text
 
 
-def setup(stream: SupportsWrite, *, level: str, with_time: bool) -> None:
-    """Send the agent's log lines to `stream`. The journal adds the time itself, so `with_time` is for terminals."""
+def setup(stream: SupportsWrite, *, level: str, with_time: bool, journal: bool = False) -> None:
+    """Send the agent's log lines to `stream`; `journal`: it leads to systemd's journal, which keeps time and level."""
     handler = logging.StreamHandler(stream)
     pattern = "%(levelname)-7s %(name)s: %(message)s"
-    handler.setFormatter(RedactingFormatter(f"%(asctime)s {pattern}" if with_time else pattern, "%H:%M:%S"))
+    formatter = JournalFormatter if journal else RedactingFormatter
+    handler.setFormatter(formatter(f"%(asctime)s {pattern}" if with_time else pattern, "%H:%M:%S"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

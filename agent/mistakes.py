@@ -39,6 +39,7 @@ _PLAIN_WORDS: Final = {
     "tuple_type": "should be a list: each item on a line of its own that begins with -",
 }
 """In place of pydantic's words, which are for programmers."""
+_NOT_ECHOED: Final = (BARE_SECRET, "extra_forbidden", "missing", "literal_error", "enum")
 _ECHO_LETTERS: Final = 60
 
 
@@ -143,9 +144,9 @@ def _leads_inside(step: int | str, data: Any) -> bool:  # noqa: ANN401 - whateve
 
 
 def _echo(problem: ErrorDetails) -> str:
-    """What stands there now, unless it is long, a section, or a secret."""
+    """What stands there now, shortened; not a section, what is named already, or what may hold a secret."""
     given, kind = problem["input"], problem["type"]
-    if isinstance(given, dict | list) or kind in (BARE_SECRET, "extra_forbidden", "missing", "literal_error", "enum"):
+    if isinstance(given, dict | list) or kind in _NOT_ECHOED or kind.startswith("url_"):
         return ""
     text = logs.redact("nothing" if given is None else repr(given))
     return f" (it is {text if len(text) <= _ECHO_LETTERS else text[:_ECHO_LETTERS] + '…'})"

@@ -67,7 +67,7 @@ class Secret(Options):
         """
         value = self._lookup(base_dir).strip()
         if not value:
-            raise ConfigError(f"the secret {self} is empty; put the value there")
+            raise ConfigError(f"the secret {self} is empty; put the value there{self._hint()}")
         logs.hide(value)
         return value
 
@@ -85,6 +85,9 @@ class Secret(Options):
                 f"LoadCredential={self.credential}:PATH to the unit, or use env or file outside it"
             )
         return _text_of(Path(folder) / str(self.credential))
+
+    def _hint(self) -> str:
+        return f": the unit reads it from /etc/vedette/credentials/{self.credential}" if self.credential else ""
 
     def __str__(self) -> str:
         way = next(name for name in ("env", "file", "credential") if getattr(self, name) is not None)

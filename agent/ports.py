@@ -76,7 +76,8 @@ class Sink(Protocol):
     def send(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
         """Hand over `batch` in order, and say for each delivery how it ended.
 
-        ACCEPTED means the other side has acknowledged it. Raises SinkUnavailable when nothing was taken.
+        ACCEPTED means the other side has acknowledged it. An empty batch asks whether the sink is still there.
+        Raises SinkUnavailable when nothing was taken.
         """
 
     def close(self) -> None:

@@ -42,3 +42,12 @@ class Notifier:
                 channel.sendto(message.encode(errors="replace"), self._address)
         except OSError:
             return
+
+
+def under_journal() -> bool:
+    """Whether standard error leads to systemd's journal."""
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"

@@ -16,7 +16,7 @@ from pydantic import Field, HttpUrl, field_validator
 from agent import imaging
 from agent.errors import Cause, EngineError, EngineRefused, EngineUnavailable
 from agent.flow import Answer, Frame, Prediction, Route, Timings
-from agent.options import Confidence, Positive, Secret
+from agent.options import Confidence, Secret
 from agent.options import Options as BaseOptions
 from agent.ports import Context, Engine
 
@@ -72,7 +72,7 @@ class Options(BaseOptions):
     jpeg_quality: int = Field(85, ge=30, le=100, description="JPEG quality of the upload, 30..100")
     confidence: Confidence = Field(0.4, description="objects scored below this are left out, 0..1")
     overlap: Confidence = Field(0.3, description="boxes of one class that overlap more (IoU, 0..1) are one object")
-    connect_timeout_s: Positive = Field(3.0, description="how long opening a connection may take, seconds")
+    connect_timeout_s: float = Field(3.0, gt=0, le=8, description="how long opening a connection may take, seconds")
 
     @field_validator("model")
     @classmethod

@@ -18,7 +18,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from agent import logs
-from agent.errors import SinkUnavailable
+from agent.errors import Cause, SinkUnavailable
 from agent.flow import Delivery, Outcome
 from agent.options import Options as BaseOptions
 from agent.ports import Context, Sink
@@ -133,7 +133,7 @@ class JsonLines:
         try:
             yield
         except OSError as error:
-            raise SinkUnavailable(f"{self._path} {what}: {error.strerror}{_advice(error)}") from error
+            raise SinkUnavailable(f"{self._path} {what}: {error.strerror}{_advice(error)}", Cause.DISK) from error
 
     def close(self) -> None:
         """Let go of the file; every batch is already with the system."""

@@ -28,7 +28,7 @@ from agent import logs
 from agent.errors import SinkUnavailable
 from agent.flow import Delivery, Outcome
 from agent.options import Options as BaseOptions
-from agent.options import Port, Positive, Secret
+from agent.options import Port, Secret
 from agent.ports import Context, Sink
 from agent.sinks import _mqtt_words as words
 from agent.sinks._mqtt_session import Broker, Session, Version, packet_bytes, tls_context
@@ -59,8 +59,8 @@ class Options(BaseOptions):
     tls: TLS | None = Field(None, description="left out: not encrypted; {}: encrypted, with the system's CAs")
     topic_prefix: str | None = Field(None, description="what every topic begins with; left out: vedette/AGENT")
     keepalive_s: int = Field(30, ge=5, le=65535, description="a ping after so many silent seconds")
-    connect_timeout_s: Positive = Field(5.0, description="seconds for each of: TCP, TLS, the broker's answer")
-    ack_timeout_s: Positive = Field(10.0, description="seconds in which a batch is acknowledged")
+    connect_timeout_s: float = Field(5.0, gt=0, le=10, description="seconds for each of: TCP, TLS, the broker's answer")
+    ack_timeout_s: float = Field(10.0, gt=0, le=20, description="seconds in which a batch is acknowledged")
     protocol: Literal["auto", "5", "3.1.1"] = Field("auto", description="auto: MQTT 5, and 3.1.1 if that is refused")
 
     @field_validator("protocol", mode="before")

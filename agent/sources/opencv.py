@@ -15,7 +15,7 @@ from agent import imaging, logs
 from agent.errors import SourceLost
 from agent.flow import Pixels
 from agent.options import Options as BaseOptions
-from agent.options import Positive, Secret
+from agent.options import Secret
 from agent.ports import Context, Source
 
 _USER_IN_URL = "keep user and password out of url; give username and password: {env: NAME} instead"
@@ -29,8 +29,8 @@ class Options(BaseOptions):
     url: str | None = Field(None, description="rtsp://HOST/PATH or http://HOST/PATH, without user and password")
     username: str | None = Field(None, description="user of the network camera")
     password: Secret | None = Field(None, description="where its password is: {env: …}, {file: …} or {credential: …}")
-    timeout_s: Positive = Field(
-        5.0, le=600, description="no picture for so many seconds: the camera is lost (network only)"
+    timeout_s: float = Field(
+        5.0, gt=0, le=8, le=600, description="no picture for so many seconds: the camera is lost (network only)"
     )
 
     @model_validator(mode="after")

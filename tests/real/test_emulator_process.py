@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -163,7 +164,10 @@ def test_a_cold_model_is_waited_for_once(tmp_path: Path, model: str) -> None:
     picture = base64.b64encode(imaging.encode_jpeg(np.full((240, 320, 3), 90, dtype=np.uint8), 80))
     with emulator(tmp_path, model, "--key", "one", "--cold-start-s", "0.4", "--server-ms", "50") as running:
         assert running.key == "one"
-        ask = {"content": picture, "headers": {"content-type": "text/plain", "authorization": "Bearer one"}}
+        ask: dict[str, Any] = {
+            "content": picture,
+            "headers": {"content-type": "text/plain", "authorization": "Bearer one"},
+        }
         answers = [httpx.post(f"{running.url}/shapes/1", timeout=_LIMIT_S, **ask) for _ in range(2)]
     assert [answer.headers["x-model-cold-start"] for answer in answers] == ["true", "false"]
     assert float(answers[0].headers["x-processing-time"]) >= 0.4

@@ -55,6 +55,7 @@ class Service:
     def __init__(self, box: Box, name: str = "vedette") -> None:
         self.box = box
         self.name = name
+        self._begun = ""
 
     def install(self, text: str, *, drop_in: str = "", config_path: str = "/etc/vedette/vedette.yaml") -> "Service":
         """Put the configuration, the shipped unit and a test's drop-in in place."""
@@ -62,6 +63,7 @@ class Service:
         self.box.write(f"/etc/systemd/system/{self.name}.service", UNIT)
         self.box.write(f"/etc/systemd/system/{self.name}.service.d/test.conf", drop_in)
         self.box.run("systemctl", "daemon-reload")
+        self._begun = self.box.run("journalctl", "--lines=0", "--show-cursor").split("cursor: ")[1].strip()
         return self
 
     def start(self, *, check: bool = True) -> "Service":
@@ -90,9 +92,10 @@ class Service:
         return pid
 
     def journal(self) -> str:
-        """What the unit and systemd have said about it."""
+        """What the unit, and systemd about it, have said since `install`."""
         self.box.run("journalctl", "--sync")
-        return self.box.run("journalctl", "--unit", self.name, "--output=cat", "--no-pager")
+        since = f"--after-cursor={self._begun}"
+        return self.box.run("journalctl", "--unit", self.name, since, "--output=cat", "--no-pager")
 
     def await_results(self, count: int = 5) -> None:
         """Wait until there are `count` more results than now."""
@@ -215,7 +218,12 @@ def test_a_killed_agent_is_started_again_and_repeats_no_id(service: Service) -> 
     ("text", "said"),
     [
         (config().replace("threads: 1", "model_threads: 1"), "model_threads"),
-        (config({"type": "mqtt", "host": "localhost", "username": "u", "password": {"credential": "none"}}), "none"),
+        (
+            config(
+                {"type": "mqtt", "host": "localhost", "username": "u", "password": {"credential": "no_such_secret"}}
+            ),
+            "no_such_secret",
+        ),
     ],
     ids=["unknown key", "secret that is not there"],
 )

@@ -131,6 +131,7 @@ def test_ready_is_not_lost_on_a_manager_that_is_busy(manager: Manager, monkeypat
     speaker.start()
     speaker.join(0.2)
     assert speaker.is_alive(), "the queue was not full, so nothing was shown"
-    manager.heard()
+    heard = manager.heard()
     speaker.join(30.0)
-    assert manager.heard() == ["READY=1"]
+    heard += manager.heard()
+    assert heard[-1] == "READY=1"

@@ -1,0 +1,521 @@
+"""The configuration: the example, and what is said of every kind of mistake."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from agent import config, document, plugins
+from agent.config import Config
+from agent.document import Document, KeyPath
+from agent.errors import ConfigError
+from agent.flow import Route
+from agent.mistakes import Mistakes
+from agent.options import Options, Secret
+from agent.router import Mode
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "vedette.example.yaml"
+
+GOOD = """\
+agent: yard
+cameras:
+  - name: gate
+    source: {type: synthetic}
+engines:
+  local: {type: tflite, model: m.tflite}
+  cloud: {type: roboflow, model: coco/7, api_key: {env: KEY}}
+sinks:
+  - {type: stdout}
+"""
+
+
+def parsed(text: str) -> Config:
+    return config.validate(document.parse(text, name="f.yaml"))
+
+
+def problems(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    return caught.value.problems
+
+
+def only(text: str) -> str:
+    found = problems(text)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def source(text: str) -> str:
+    return GOOD.replace("{type: synthetic}", text)
+
+
+def sink(text: str) -> str:
+    return GOOD.replace("{type: stdout}", text)
+
+
+def api_key(text: str) -> str:
+    return GOOD.replace("{env: KEY}", text)
+
+
+# What is right
+
+
+def test_a_short_file_gets_its_defaults() -> None:
+    settings_ = parsed(GOOD)
+    assert settings_.agent == "yard"
+    assert settings_.routing.deadline_ms == 500
+    assert settings_.mode is Mode.AUTO
+    assert settings_.log.level == "info"
+
+
+def test_without_a_name_the_agent_has_the_machine_s() -> None:
+    name = parsed(GOOD.replace("agent: yard\n", "")).agent
+    assert re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]{0,62}", name)
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("pi.local", "pi-local"), ("-_-", "agent"), ("", "agent"), ("é-cam", "cam"), ("x" * 80, "x" * 63), ("a_1", "a_1")],
+)
+def test_a_machine_s_name_becomes_one_that_topics_and_files_can_hold(
+    host: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: host)
+    assert parsed(GOOD.replace("agent: yard\n", "")).agent == name
+
+
+@pytest.mark.parametrize(
+    ("engine", "mode"),
+    [
+        ("  cloud: {type: roboflow, model: coco/7, api_key: {env: KEY}}\n", Mode.LOCAL_ONLY),
+        ("  local", Mode.CLOUD_ONLY),
+    ],
+)
+def test_with_one_engine_there_is_nothing_to_choose(engine: str, mode: Mode) -> None:
+    line = next(line for line in GOOD.splitlines(keepends=True) if line.startswith(engine.rstrip("\n")))
+    assert parsed(GOOD.replace(line, "")).mode is mode
+
+
+def test_anchors_and_merge_keys_work() -> None:
+    text = GOOD.replace(
+        "    source: {type: synthetic}\n",
+        "    source: &drawn {type: synthetic, width: 320, seed: 1}\n"
+        "  - name: yard\n    source:\n      <<: *drawn\n      seed: 2\n",
+    )
+    first, second = (camera.source for camera in parsed(text).cameras)
+    assert (first.width, first.seed) == (320, 1)  # type: ignore[attr-defined]
+    assert (second.width, second.seed) == (320, 2)  # type: ignore[attr-defined]
+
+
+def test_a_mistake_that_came_through_an_anchor_is_named_where_it_stands() -> None:
+    text = "x: &drawn {type: synthetic, fps: 0}\n" + source("*drawn")
+    assert "f.yaml:1: cameras[0].source.fps: should be greater than 0 (it is 0)" in problems(text)
+
+
+# What is wrong
+
+
+def test_all_mistakes_come_at_once_in_the_order_of_their_lines() -> None:
+    text = """\
+agent: yard north
+cameras:
+  - name: gate
+    source: {type: opencvv}
+  - nam: yard
+    source: {type: synthetic, fps: -1, width: wide}
+engines:
+  local: {type: tflite}
+sinks: []
+routing:
+  deadline_ms: 5
+  mode: atuo
+loging: {level: debug}
+"""
+    expected = """\
+f.yaml:1: agent: may hold letters, digits, - and _ only, begins with a letter or digit, and has at most 63 of them \
+(it is 'yard north')
+f.yaml:4: cameras[0].source.type: 'opencvv' is unknown; did you mean opencv? \
+Allowed: image_folder, opencv, synthetic, video_file
+f.yaml:5: cameras[1].name: is missing: the camera's name in results and topics: letters, digits, - and _
+f.yaml:5: cameras[1].nam: there is no such key here; did you mean name? Allowed: name, source
+f.yaml:6: cameras[1].source.width: should be a whole number (it is 'wide')
+f.yaml:6: cameras[1].source.fps: should be greater than 0 (it is -1)
+f.yaml:8: engines.local.model: is missing: a .tflite file, a model package folder, \
+or the name of a shipped package (shapes)
+f.yaml:9: sinks: needs at least one item
+f.yaml:11: routing.deadline_ms: should be greater than or equal to 50 (it is 5)
+f.yaml:12: routing.mode: 'atuo' is unknown; did you mean auto? Allowed: auto, local_only, cloud_only
+f.yaml:13: loging: there is no such key here; did you mean log? Allowed: agent, cameras, engines, log, routing, sinks
+"""
+    assert list(problems(text)) == expected.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            source("5"),
+            "f.yaml:4: cameras[0].source: should be a section: keys with values, indented below it (it is 5)",
+        ),
+        (
+            source(""),
+            "f.yaml:4: cameras[0].source: should be a section: keys with values, indented below it (it is noth",
+        ),
+        (source("{}"), "f.yaml:4: cameras[0].source: needs a type: one of image_folder, opencv, synthetic, video_file"),
+        (source("{type: }"), "f.yaml:4: cameras[0].source.type: needs a type: one of image_folder"),
+        (source("{type: [1]}"), "f.yaml:4: cameras[0].source.type: '[1]' is unknown; allowed: image_folder"),
+        (source("{type: 5}"), "f.yaml:4: cameras[0].source.type: '5' is unknown; allowed: image_folder"),
+        (source("{type: OpenCV}"), "'OpenCV' is unknown; did you mean opencv?"),
+        (source("{type: opencv}"), "f.yaml:4: cameras[0].source: give either device or url"),
+        (source("{type: opencv, device: 1.5}"), "f.yaml:4: cameras[0].source.device: should be text"),
+        (source("{type: opencv, device: [0]}"), "f.yaml:4: cameras[0].source.device: should be text"),
+        (source("{type: opencv, url: cam}"), "url needs its scheme and host: rtsp://HOST/PATH or http://HOST/PATH"),
+        (source("{type: opencv, device: 0, username: x}"), "a device has none"),
+        (source("{type: opencv, url: 'rtsp://h/1', password: {env: X}}"), "a password needs a username beside it"),
+        (
+            source("{type: opencv, opencv: 1, device: 0}"),
+            "f.yaml:4: cameras[0].source.opencv: there is no such key here",
+        ),
+        (source("{type: synthetic, fps: .inf}"), "cameras[0].source.fps: should be a finite number (it is inf)"),
+        (source("{type: synthetic, 1: 2}"), "f.yaml:4: cameras[0].source.1: there is no such key here; allowed: fps"),
+        (source("{type: video_file, path: x, loop: maybe}"), "loop: should be true or false (it is 'maybe')"),
+        (source("{type: video_file, path: ~nobody_here/x}"), "source.path: there is no such user, or no home folder"),
+        (source('{type: video_file, path: "a\\0b"}'), "source.path: holds a NUL character"),
+        (GOOD.replace("name: gate", "name: no"), "cameras[0].name: should be text; put it in quotes (it is False)"),
+        (GOOD.replace("name: gate", "name: 12"), "cameras[0].name: should be text; put it in quotes (it is 12)"),
+        (
+            GOOD.replace("type: tflite", "type: tflit"),
+            "f.yaml:6: engines.local.type: 'tflit' is unknown; did you mean tfl",
+        ),
+        (GOOD.replace("type: tflite, ", ""), "f.yaml:6: engines.local.type: needs a type: one of tflite"),
+        (GOOD.replace("coco/7", "yolov8n"), "f.yaml:7: engines.cloud.model: give PROJECT/VERSION"),
+        (sink("stdout"), "f.yaml:9: sinks[0]: should be a section"),
+        (sink("{typ: stdout}"), "f.yaml:9: sinks[0]: needs a type: one of jsonl, mqtt, stdout"),
+        (
+            GOOD.replace("\n  - {type: stdout}", " 5"),
+            "f.yaml:8: sinks: should be a list: each item on a line of its own",
+        ),
+        (GOOD.replace("\n  - {type: stdout}", ""), "f.yaml:8: sinks: should be a list"),
+        (GOOD + "routing: fast\n", "f.yaml:10: routing: should be a section"),
+        (GOOD + "log: {level: DEBUG}\n", "f.yaml:10: log.level: 'DEBUG' is unknown; did you mean debug?"),
+        (GOOD + "log: {level: info, level: debug}\n", "f.yaml:10: log.level: stands twice, the first time in line 10"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_what_is_allowed(text: str, said: str) -> None:
+    assert said in only(text)
+
+
+def test_engines_without_any_engine_are_refused() -> None:
+    text = re.sub("engines:\n.*\n.*\n", "engines: {}\n", GOOD)
+    assert only(text) == "f.yaml:5: engines: give local, cloud or both"
+
+
+@pytest.mark.parametrize("route", ["local", "cloud"])
+def test_a_mode_that_needs_an_engine_that_is_not_there_is_refused(route: str) -> None:
+    text = re.sub(f"  {route}: .*\n", "", GOOD) + f"routing:\n  mode: {route}_only\n"
+    assert only(text) == f"f.yaml:9: routing: mode is {route}_only but engines.{route} is not given"
+
+
+def test_two_cameras_of_one_name_are_refused() -> None:
+    text = GOOD.replace("engines:", "  - {name: gate, source: {type: synthetic}}\nengines:")
+    assert only(text) == "f.yaml:2: cameras: two cameras are called gate; give each a name of its own"
+
+
+def test_duplicate_keys_do_not_hide_the_other_mistakes() -> None:
+    found = problems(GOOD + "agent: shed\nlogg: {}\n")
+    assert found[0] == "f.yaml:10: agent: stands twice, the first time in line 1; keep one"
+    assert found[1].startswith("f.yaml:11: logg: there is no such key here; did you mean log?")
+
+
+def test_a_long_value_is_not_repeated_whole() -> None:
+    assert len(only(GOOD.replace("name: gate", f"name: {'x' * 5000}"))) < 300
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "- a\n", "words\n"])
+def test_a_file_without_sections_holds_no_configuration(text: str) -> None:
+    assert only(text) == "f.yaml: holds no configuration; start from the example in the README"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x89PNG\r\n\x1a\n\x00\xff", "is not UTF-8 text"),
+        (b"a: [", "is not valid YAML"),
+        (b"", "holds no configuration"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_a_config_error(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "vedette.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"{path}.*{said}"):
+        config.load(path)
+
+
+def test_a_directory_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Is a directory"):
+        config.load(tmp_path)
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    "bare", ["hunter2", "'hunter2'", "[hunter2]", "{hunter2}", "{env: [hunter2]}", "{key: hunter2}"]
+)
+def test_a_secret_that_stands_in_the_file_is_never_repeated(bare: str) -> None:
+    said = only(api_key(bare))
+    assert said == "f.yaml:7: engines.cloud.api_key: give a reference, not the secret: env, file or credential"
+
+
+@pytest.mark.parametrize("bare", ["48151623", "{env: 48151623}", "481.51623", "481_516_23"])
+def test_a_secret_of_digits_is_never_repeated(bare: str) -> None:
+    assert "481" not in only(api_key(bare))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://viewer:hunter2@192.0.2.1/x",
+        "rtsp://viewer:hun/ter2hunter2@192.0.2.1/x",
+        "rtsp://viewer:hunter2\u2100@192.0.2.1/x",
+        "rtsp://hunter2@192.0.2.1/x",
+        "rtsp://viewer:hunter2@[192.0.2.1/x",
+    ],
+)
+def test_a_camera_address_with_a_user_in_it_is_refused_and_not_repeated(url: str) -> None:
+    said = only(source(f"{{type: opencv, url: '{url}'}}"))
+    assert "hunter2" not in said
+    assert "keep user and password out of url" in said
+
+
+@pytest.mark.parametrize("url", ["htp://u:hunter2@h/", "http://u:hunter2@[h/", "http://u:hunter2/x@h/", "u:hunter2@h"])
+def test_a_password_in_a_wrong_api_address_is_not_repeated(url: str) -> None:
+    said = only(GOOD.replace("{type: roboflow,", f"{{type: roboflow, url: '{url}',"))
+    assert said.startswith("f.yaml:7: engines.cloud.url: ")
+    assert "hunter2" not in said
+
+
+def test_a_secret_needs_exactly_one_reference() -> None:
+    for given_ in ("{}", "{env: A, file: b}"):
+        assert only(api_key(given_)) == "f.yaml:7: engines.cloud.api_key: give exactly one of env, file, credential"
+
+
+# Whatever it is, it is a Config or a ConfigError
+
+_WORDS = ("synthetic", "opencv", "tflite", "roboflow", "mqtt", "stdout", "auto", "gate", "rtsp://h/x", "", "~x", "\x00")
+_KEYS = (
+    "type",
+    "name",
+    "source",
+    "url",
+    "env",
+    "model",
+    "path",
+    "fps",
+    "local",
+    "cloud",
+    "tls",
+    "deadline_ms",
+    "opencv",
+)
+_LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from(_WORDS), st.just(10**400)
+)
+_DATA = st.recursive(
+    _LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(st.sampled_from(_KEYS), st.text(max_size=3)), inner, max_size=4),
+    ),
+    max_leaves=8,
+)
+_BASE: dict[str, Any] = yaml.safe_load(GOOD)
+
+
+def _places(value: object, path: KeyPath = ()) -> list[KeyPath]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, inner in items for place in _places(inner, (*path, key)))]
+
+
+def _with(value: Any, path: KeyPath, new: object) -> Any:
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = _with(copy[path[0]], path[1:], new)
+    return copy
+
+
+def _is_config_or_config_error(page: Document) -> None:
+    try:
+        config.validate(page)
+    except ConfigError as error:
+        found = error.problems
+    else:
+        return
+    assert found
+    assert all(problem.startswith(page.name) for problem in found)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(_places(_BASE)), _DATA)
+def test_a_good_file_with_anything_at_any_place_is_a_config_or_a_config_error(path: KeyPath, new: object) -> None:
+    data = _with(_BASE, path, new)
+    _is_config_or_config_error(Document(name="f", data=data, lines={}, duplicates=()))
+
+
+@settings(deadline=None)
+@given(st.sampled_from(_places(_BASE)), st.sampled_from(_KEYS), _DATA)
+def test_a_good_file_with_any_key_more_is_a_config_or_a_config_error(path: KeyPath, key: str, new: object) -> None:
+    here: Any = _BASE
+    for step in path:
+        here = here[step]
+    data = _with(_BASE, path, {**here, key: new} if isinstance(here, dict) else [here, new])
+    _is_config_or_config_error(Document(name="f", data=data, lines={}, duplicates=()))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_good_file_that_was_cut_and_typed_into_is_a_config_or_a_config_error(data: st.DataObject) -> None:
+    begin = data.draw(st.integers(0, len(GOOD)))
+    end = data.draw(st.integers(begin, min(len(GOOD), begin + 30)))
+    typed = data.draw(st.text(alphabet="a1:-[]{}&*!|>'\"%@#,.<~= \n\t", max_size=8))
+    try:
+        page = document.parse(GOOD[:begin] + typed + GOOD[end:], name="f")
+    except ConfigError:
+        return
+    _is_config_or_config_error(page)
+
+
+# The example
+
+
+def _enabled(text: str) -> str:
+    """The example with every key in use that it leaves out."""
+    return re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Document:
+    return document.parse(_enabled(EXAMPLE.read_text(encoding="utf-8")), name="example")
+
+
+def test_the_example_loads_as_it_stands_without_network_or_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROBOFLOW_API_KEY", raising=False)
+    monkeypatch.setattr("socket.socket", None)
+    assert config.load(EXAMPLE).mode is Mode.AUTO
+
+
+def test_the_example_loads_with_every_key_in_use(whole: Document) -> None:
+    assert len(config.validate(whole).cameras) == 5
+
+
+def _keys_of(options: type[BaseModel], prefix: str) -> set[str]:
+    keys = {f"{prefix}.{name}" for name in options.model_fields}
+    for name, field in options.model_fields.items():
+        inner = [kind for kind in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_section(kind)]
+        keys = keys.union(*(_keys_of(kind, f"{prefix}.{name}") for kind in inner if kind is not Secret))
+    return keys
+
+
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _keys_in(data: dict[str, Any], prefix: str) -> set[str]:
+    inner = (_keys_in(value, f"{prefix}.{key}") for key, value in data.items() if isinstance(value, dict))
+    return {f"{prefix}.{key}" for key in data}.union(*inner)
+
+
+_PLUGINS: dict[str, tuple[type[Options], ...]] = {
+    "source": plugins.options_of("sources"),
+    "local": plugins.options_of("engines", route=Route.LOCAL),
+    "cloud": plugins.options_of("engines", route=Route.CLOUD),
+    "sink": plugins.options_of("sinks"),
+}
+
+
+def test_every_key_of_every_plugin_stands_in_the_example(whole: Document) -> None:
+    data = whole.data
+    used: dict[str, list[dict[str, Any]]] = {
+        "source": [camera["source"] for camera in data["cameras"]],
+        "local": [data["engines"]["local"]],
+        "cloud": [data["engines"]["cloud"]],
+        "sink": data["sinks"],
+    }
+    for place, choices in _PLUGINS.items():
+        for options in choices:
+            name = options.__module__.rpartition(".")[2]
+            shown = set().union(*(_keys_in(section, name) for section in used[place] if section["type"] == name))
+            assert _keys_of(options, name) <= shown
+
+
+def test_every_other_key_stands_in_the_example(whole: Document) -> None:
+    assert set(whole.data) == set(Config.model_fields)
+    for name in ("engines", "routing", "log"):
+        assert set(whole.data[name]) == set(getattr(config, f"{name.title()}Config").model_fields)
+
+
+def test_all_three_ways_to_a_secret_stand_in_the_example() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert all(
+        re.search(rf"^ +\w+: {{{way}: \w", text, re.MULTILINE) or f"{{{way}: " in text for way in Secret.model_fields
+    )
+
+
+def _explained(whole: Document) -> list[tuple[KeyPath, str]]:
+    """Every key of the example that stands on a line of its own, with the comment above it."""
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    found = []
+    for path, number in whole.lines.items():
+        if isinstance(path[-1], int) or path[-1] in Secret.model_fields:
+            continue
+        first = number - 1
+        while re.match(r" *# ", lines[first - 1]):
+            first -= 1
+        found.append((path, " ".join(line.strip(" #") for line in lines[first : number - 1])))
+    return found
+
+
+def test_every_key_of_the_example_has_a_comment_above_it(whole: Document) -> None:
+    for path, comment in _explained(whole):
+        assert len(comment) > 5, document.dotted_path(path)
+
+
+def _default(whole: Document, path: KeyPath) -> Any:
+    """The default of one key; None for a section, an item, and a key that is needed or may be left out."""
+    field = Mistakes(whole, config.json_schema())._section(path).get(str(path[-1]), {})
+    return None if isinstance(field.get("default"), dict) else field.get("default")
+
+
+def test_the_defaults_that_the_example_states_are_the_real_ones(whole: Document) -> None:
+    stated = 0
+    for path, comment in _explained(whole):
+        default = _default(whole, path)
+        if default is not None:
+            shown = str(default).lower() if isinstance(default, bool) else str(default)
+            assert f"Default: {shown}" in comment, document.dotted_path(path)
+            stated += 1
+        else:
+            assert "Default: " not in comment, document.dotted_path(path)
+    assert stated > 20
+
+
+def test_a_key_that_the_example_leaves_out_is_shown_with_its_default(whole: Document) -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    for path, number in whole.lines.items():
+        default = _default(whole, path)
+        if default is not None and re.match(r" *#\w", lines[number - 1]):
+            value: Any = whole.data
+            for step in path:
+                value = value[step]
+            assert value == default, document.dotted_path(path)
+
+
+def test_the_example_begins_with_the_line_that_gives_editors_the_schema() -> None:
+    first = EXAMPLE.read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# yaml-language-server: $schema=vedette.schema.json"
