@@ -58,9 +58,9 @@ def _try_source(options: Options, context: Context) -> str:
     try:
         source.open()
         height, width = source.read().shape[:2]
+        return f"gives pictures of {width}x{height} (OpenCV {imaging.opencv_version()})"
     finally:
         source.close()
-    return f"gives pictures of {width}x{height} (OpenCV {imaging.opencv_version()})"
 
 
 def _try_engine(options: Options, context: Context) -> str:
@@ -72,15 +72,15 @@ def _try_engine(options: Options, context: Context) -> str:
         begun_s = clock.now()
         engine.infer(frame, begun_s + _LIMIT_S)
         took_ms = (clock.now() - begun_s) * 1000
+        return f"{engine!r} answers in {took_ms:.0f} ms"
     finally:
         engine.close()
-    return f"{engine!r} answers in {took_ms:.0f} ms"
 
 
 def _try_sink(options: Options, context: Context) -> str:
     sink = plugins.build_sink(options, context)
     try:
         sink.open()
+        return f"{sink!r} can be reached"
     finally:
         sink.close()
-    return f"{sink!r} can be reached"

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 _SYSLOG_LEVELS = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 _HIDDEN: set[str] = set()
+_SHORT: Final = 4
+"""A secret of fewer letters is struck out as a word only: it stands inside other words by chance."""
 _KINDS: Final = 100
 _URL_PASSWORD = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@]*:[^\s\"'<>]*@")
 _URL_KEY = re.compile(
@@ -28,8 +30,14 @@ def hide(secret: str) -> None:
 def redact(text: str) -> str:
     """`text` without known secrets, passwords in URLs and key parameters."""
     for secret in sorted(_HIDDEN, key=len, reverse=True):
-        text = text.replace(secret, "***")
+        text = _without(text, secret)
     return _URL_KEY.sub(r"\g<name>***", _URL_PASSWORD.sub(r"\g<scheme>***@", text))
+
+
+def _without(text: str, secret: str) -> str:
+    if len(secret) >= _SHORT:
+        return text.replace(secret, "***")
+    return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
 
 
 class SupportsWrite(Protocol):

@@ -30,7 +30,7 @@ class Options(BaseOptions):
     username: str | None = Field(None, description="user of the network camera")
     password: Secret | None = Field(None, description="where its password is: {env: …}, {file: …} or {credential: …}")
     timeout_s: float = Field(
-        5.0, gt=0, le=8, le=600, description="no picture for so many seconds: the camera is lost (network only)"
+        5.0, gt=0, le=8, description="no picture for so many seconds: the camera is lost (network only)"
     )
 
     @model_validator(mode="after")

@@ -56,7 +56,7 @@ class VideoFile:
     def read(self) -> Pixels:
         """See Source. Raises SourceEnded, and ConfigError for a video without a single picture."""
         pixels = self._video.read() if self._video else None
-        if pixels is None and self._options.loop and self._read_any:
+        if pixels is None and self._options.loop:
             self.close()
             self.open()
             pixels = self._video.read() if self._video else None

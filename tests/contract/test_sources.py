@@ -103,7 +103,7 @@ def source(request: pytest.FixtureRequest, make: Make, tmp_path: Path) -> Source
                 write_png(tmp_path / f"{number}.png", np.full((48, 64, 3), number, dtype=np.uint8))
             return make("image_folder", path=".")
         case "opencv":
-            return make("opencv", url=request.getfixturevalue("camera").url, timeout_s=20)
+            return make("opencv", url=request.getfixturevalue("camera").url, timeout_s=8)
         case "synthetic":
             return make("synthetic", width=64, height=64, frames=3)
     write_video(tmp_path / "three.avi", 3)
@@ -397,7 +397,7 @@ def test_a_folder_that_is_called_like_a_picture_is_left_out(make: Make, tmp_path
 
 
 def test_a_camera_gives_its_frames_in_order(make: Make, camera: MjpegServer) -> None:
-    source = make("opencv", url=camera.url, timeout_s=20)
+    source = make("opencv", url=camera.url, timeout_s=8)
     source.open()
     values = [brightness(source.read()) for _ in range(5)]
     assert values == sorted(values)
@@ -407,7 +407,7 @@ def test_a_camera_gives_its_frames_in_order(make: Make, camera: MjpegServer) -> 
 
 
 def test_a_camera_that_goes_away_is_lost_and_comes_back(make: Make, camera: MjpegServer) -> None:
-    source = make("opencv", url=camera.url, timeout_s=20)
+    source = make("opencv", url=camera.url, timeout_s=8)
     source.open()
     source.read()
     camera.stop()
@@ -466,7 +466,7 @@ def test_a_device_that_is_no_camera_is_a_lost_camera(make: Make) -> None:
 
 
 def test_a_camera_with_a_password_is_opened(make: Make, guarded: MjpegServer, password: dict[str, str]) -> None:
-    source = make("opencv", url=guarded.url, username="viewer", password=password, timeout_s=20)
+    source = make("opencv", url=guarded.url, username="viewer", password=password, timeout_s=8)
     source.open()
     assert source.read().size
 
@@ -553,7 +553,7 @@ def test_a_camera_is_read_by_one_thread_and_closed_by_the_same(make: Make, camer
 
     def life() -> None:
         try:
-            source = make("opencv", url=camera.url, timeout_s=20)
+            source = make("opencv", url=camera.url, timeout_s=8)
             source.open()
             source.read()
             source.close()

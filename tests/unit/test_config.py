@@ -505,6 +505,16 @@ def test_the_defaults_that_the_example_states_are_the_real_ones(whole: Document)
     assert stated > 20
 
 
+def test_the_limits_that_the_example_states_are_the_real_ones(whole: Document) -> None:
+    for path, comment in _explained(whole):
+        mistakes = Mistakes(whole, config.json_schema())
+        field = mistakes._resolve(mistakes._section(path).get(str(path[-1]), {}), None)
+        for name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+            if name in field:
+                limit = {"exclusiveMinimum": "above ", "exclusiveMaximum": "below "}.get(name, "") + f"{field[name]:g}"
+                assert re.search(rf"\b{limit}\b", comment), f"{document.dotted_path(path)}: {limit}"
+
+
 def test_a_key_that_the_example_leaves_out_is_shown_with_its_default(whole: Document) -> None:
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     for path, number in whole.lines.items():

@@ -44,6 +44,11 @@ def test_a_secret_that_holds_another_is_struck_out_whole() -> None:
     assert logs.redact("hunter2") == "***"
 
 
+def test_a_secret_of_one_letter_does_not_make_the_log_unreadable() -> None:
+    logs.hide("k")
+    assert logs.redact("the broker took k, and k=k") == "the broker took ***, and ***=***"
+
+
 def test_an_empty_secret_strikes_nothing_out() -> None:
     logs.hide("")
     assert logs.redact("words") == "words"
@@ -212,3 +217,16 @@ def test_threads_together_say_a_repeated_event_once() -> None:
         thread.join(10)
     assert said == ["a"]
     assert damper._seen["a"][1] == 8 * 200 - 1
+
+
+def test_in_the_journal_every_line_has_its_level() -> None:
+    stream, root = io.StringIO(), logging.getLogger()
+    before = root.handlers[:], root.level
+    logs.setup(stream, level="debug", with_time=False, journal=True)
+    logs.hide("hunter2")
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
+        logging.getLogger("agent.x").log(level, "a hunter2\nb")
+    root.handlers[:], root.level = before
+    lines = stream.getvalue().splitlines()
+    assert [line[:3] for line in lines] == [f"<{number}>" for number in (7, 7, 6, 6, 4, 4, 3, 3, 3, 3)]
+    assert lines[0] == "<7>DEBUG   agent.x: a ***"

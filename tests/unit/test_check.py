@@ -1,0 +1,271 @@
+"""`check --probe`: a line for each part, and the cure where one does not work. Never a traceback."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from emulator_engine import KEY, emulating
+from mjpeg_server import MjpegServer
+
+from agent import check, config, document, imaging, logs
+from agent.errors import AgentError
+
+DRAWN = "{type: synthetic, width: 64, height: 64}"
+CLOUD = "cloud: {type: roboflow, model: yard/3, api_key: {file: key}, url: URL}"
+
+
+@pytest.fixture(autouse=True)
+def forget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_HIDDEN", set())
+    (tmp_path / "key").write_text(KEY, encoding="utf-8")
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port on which nobody listens, and which nobody else can take."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+def findings(folder: Path, *, source: str = DRAWN, engine: str = CLOUD, sink: str = "{type: stdout}") -> Any:
+    text = f"""
+agent: yard
+cameras: [{{name: gate, source: {source}}}]
+engines: {{{engine.replace("URL", "http://127.0.0.1:9")}}}
+sinks: [{sink}]
+"""
+    settings = config.validate(document.parse(text, name="f.yaml"))
+    found = list(check.probe(settings, base_dir=folder, state_dir=folder / "state"))
+    for finding in found:
+        assert "\n" not in str(finding)
+        assert len(finding.text) > 10
+    return found
+
+
+def of_camera(folder: Path, source: str) -> check.Finding:
+    found: check.Finding = findings(folder, source=source)[0]
+    assert found.part == "camera gate"
+    return found
+
+
+def of_engine(folder: Path, engine: str) -> check.Finding:
+    found: check.Finding = findings(folder, engine=engine)[1]
+    assert found.part == f"engine {engine.partition(':')[0]}"
+    return found
+
+
+def of_sink(folder: Path, sink: str) -> check.Finding:
+    found: check.Finding = findings(folder, sink=sink)[2]
+    assert found.part == "sink 1"
+    return found
+
+
+def test_every_part_has_its_line_in_the_order_of_the_file(tmp_path: Path) -> None:
+    parts = [finding.part for finding in findings(tmp_path, sink="{type: jsonl}, {type: stdout}")]
+    assert parts == ["camera gate", "engine cloud", "sink 1", "sink 2"]
+
+
+def test_a_line_begins_with_how_it_went() -> None:
+    assert str(check.Finding("sink 1", fine=True, text="is there")) == "ok    sink 1: is there"
+    assert str(check.Finding("sink 1", fine=False, text="is not")) == "FAIL  sink 1: is not"
+
+
+# Cameras
+
+
+def test_a_camera_that_works_says_its_size_and_which_opencv_reads_it(tmp_path: Path) -> None:
+    found = of_camera(tmp_path, "{type: synthetic, width: 320, height: 240}")
+    assert found == check.Finding(
+        "camera gate", fine=True, text=f"gives pictures of 320x240 (OpenCV {imaging.opencv_version()})"
+    )
+
+
+def test_a_network_camera_that_works_is_read_once_and_let_go(tmp_path: Path) -> None:
+    camera = MjpegServer().start()
+    found = of_camera(tmp_path, f"{{type: opencv, url: '{camera.url}', timeout_s: 8}}")
+    camera.stop()
+    assert found.fine
+    assert "64x48" in found.text
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{type: opencv, device: 97}", "/dev/video97: no such camera; plug it in, or list them with v4l2-ctl"),
+        (
+            "{type: opencv, url: 'rtsp://127.0.0.1:9/x', timeout_s: 2}",
+            "rtsp://127.0.0.1:9/x cannot be opened; is it sw",
+        ),
+        (
+            "{type: opencv, url: 'rtsp://127.0.0.1:9/x', username: u, password: {env: NOT_SET_ANYWHERE}}",
+            "the environment variable NOT_SET_ANYWHERE is not set; set it",
+        ),
+        (
+            "{type: video_file, path: absent.mp4}",
+            "absent.mp4: cannot be read: No such file or directory; check the path",
+        ),
+        ("{type: video_file, path: key}", "key cannot be opened; is it a video?"),
+        ("{type: image_folder, path: absent}", "absent: cannot be read: No such file or directory; name a folder"),
+        ("{type: image_folder, path: .}", "holds no picture"),
+    ],
+)
+def test_a_camera_that_does_not_work_says_why(source: str, said: str, tmp_path: Path) -> None:
+    found = of_camera(tmp_path, source)
+    assert not found.fine
+    assert said in found.text
+
+
+def test_a_picture_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    found = of_camera(tmp_path, "{type: image_folder, path: .}")
+    assert not found.fine
+    assert "a.jpg is not a picture OpenCV can decode" in found.text
+
+
+# Engines
+
+
+@pytest.fixture
+def model(shared: Path) -> Path:
+    return shared / "models" / "yolov8n_224_full_int8.tflite"
+
+
+def test_a_local_model_that_works_says_its_input_and_its_time(model: Path, tmp_path: Path) -> None:
+    found = of_engine(tmp_path, f"local: {{type: tflite, model: {model}}}")
+    assert found.fine
+    assert "224x224 80 classes" in found.text
+    assert found.text.endswith(" ms")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"no model at all\n", "is not a TFLite model (bytes 4 to 8 of one are TFL3); export the model as .tflite"),
+        (b"", "is not a TFLite model"),
+        (None, "cannot be loaded; it may be cut short"),
+    ],
+    ids=["text", "empty", "cut short"],
+)
+def test_a_local_model_that_is_none_is_said(content: bytes | None, said: str, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(model.read_bytes()[:1_000_000] if content is None else content)
+    found = of_engine(tmp_path, "local: {type: tflite, model: model.tflite}")
+    assert not found.fine
+    assert said in found.text
+    assert str(path) in found.text
+
+
+def test_a_manifest_with_several_mistakes_has_one_line(tmp_path: Path) -> None:
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / "model.yaml").write_text("name: 5\nlabels: robin\n", encoding="utf-8")
+    found = of_engine(tmp_path, "local: {type: tflite, model: birds}")
+    assert not found.fine
+    assert found.text.count("model.yaml") == 3
+
+
+def test_an_api_that_works_says_which_and_its_time(tmp_path: Path) -> None:
+    with emulating(project="yard/3") as emulator:
+        found = of_engine(tmp_path, CLOUD.replace("URL", emulator.url))
+    assert found.fine, found
+    assert "yard/3 at http://127.0.0.1" in found.text
+
+
+def test_an_api_that_cannot_be_reached_is_said(tmp_path: Path, closed_port: int) -> None:
+    found = of_engine(tmp_path, CLOUD.replace("URL", f"http://127.0.0.1:{closed_port}"))
+    assert not found.fine
+    assert found.text.startswith("127.0.0.1 cannot be reached: ")
+
+
+def test_an_api_that_refuses_the_key_says_so_without_the_key(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("a-wrong-key", encoding="utf-8")
+    with emulating(project="yard/3") as emulator:
+        found = of_engine(tmp_path, CLOUD.replace("URL", emulator.url))
+    assert not found.fine
+    assert "the API key is not accepted" in found.text
+    assert "a-wrong-key" not in found.text
+
+
+def test_a_key_that_is_not_there_is_said(tmp_path: Path) -> None:
+    (tmp_path / "key").unlink()
+    found = of_engine(tmp_path, CLOUD)
+    assert not found.fine
+    assert f"the secret's file {tmp_path}/key cannot be read: No such file or directory" in found.text
+
+
+def test_a_variable_that_is_not_set_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROBOFLOW_API_KEY", raising=False)
+    found = of_engine(tmp_path, CLOUD.replace("{file: key}", "{env: ROBOFLOW_API_KEY}"))
+    assert not found.fine
+    assert "ROBOFLOW_API_KEY is not set; set it" in found.text
+
+
+# Sinks
+
+
+def test_a_file_that_can_be_written_is_said(tmp_path: Path) -> None:
+    found = of_sink(tmp_path, "{type: jsonl, path: results.jsonl}")
+    assert found.fine
+    assert f"{tmp_path}/results.jsonl" in found.text
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    found = of_sink(tmp_path, "{type: jsonl, path: .}")
+    assert not found.fine
+    assert "a folder is in the way: name a file" in found.text
+
+
+def test_a_broker_that_cannot_be_reached_is_said(tmp_path: Path, closed_port: int) -> None:
+    found = of_sink(tmp_path, f"{{type: mqtt, host: 127.0.0.1, port: {closed_port}}}")
+    assert not found.fine
+    assert f"127.0.0.1:{closed_port} refuses connections; does the broker run, on this port?" in found.text
+
+
+def test_one_part_that_fails_does_not_stop_the_others(tmp_path: Path, closed_port: int) -> None:
+    found = findings(
+        tmp_path,
+        source="{type: video_file, path: absent.mp4}",
+        sink=f"{{type: mqtt, host: 127.0.0.1, port: {closed_port}}}, {{type: stdout}}",
+    )
+    assert [finding.fine for finding in found] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_every_part_is_let_go_whether_it_works_or_not(
+    failing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = {kind: _Part(failing=failing) for kind in ("source", "engine", "sink")}
+    for kind, part in parts.items():
+        monkeypatch.setattr(f"agent.plugins.build_{kind}", lambda *_, part=part: part)
+    assert [finding.fine for finding in findings(tmp_path)] == [not failing] * 3
+    assert {kind: part.calls for kind, part in parts.items()} == {
+        "source": ["open", "close"] if failing else ["open", "read", "close"],
+        "engine": ["open", "close"] if failing else ["open", "infer", "close"],
+        "sink": ["open", "close"],
+    }
+
+
+class _Part:
+    """A source, an engine and a sink that remembers what was asked of it."""
+
+    def __init__(self, *, failing: bool) -> None:
+        self.calls: list[str] = []
+        self._failing = failing
+
+    def open(self) -> None:
+        self.calls.append("open")
+        if self._failing:
+            raise AgentError("it does not work today")
+
+    def read(self) -> Any:
+        self.calls.append("read")
+        return np.zeros((48, 64, 3), dtype=np.uint8)
+
+    def infer(self, *_: object) -> None:
+        self.calls.append("infer")
+
+    def close(self) -> None:
+        self.calls.append("close")
