@@ -113,7 +113,7 @@ class Mistakes:
         """Follow references and choices to the schema that describes `data`."""
         while True:
             choices = node.get("discriminator", {}).get("mapping", {})
-            tag = data.get("type") if isinstance(data, dict) else None
+            tag = str(data.get("type")) if isinstance(data, dict) else None
             if "$ref" in node or tag in choices:
                 node = self._schema["$defs"][str(node.get("$ref", choices.get(tag))).rpartition("/")[2]]
             elif "anyOf" in node:

@@ -89,7 +89,8 @@ class Router:
                 return Decision(Route.CLOUD, Reason.PROBE, deadline_s, now_s, p, threshold)
             return _local(_why_low(link, now_s), deadline_s, load, now_s, p=p, threshold=threshold)
         if load.in_flight >= load.in_flight_limit:
-            return _local(Reason.INFLIGHT_FULL, deadline_s, load, now_s, p=p, threshold=threshold)
+            reason = Reason.DEAD if _silent(link, now_s) else Reason.INFLIGHT_FULL
+            return _local(reason, deadline_s, load, now_s, p=p, threshold=threshold)
         if not load.local_fits:
             return Decision(Route.CLOUD, Reason.LOCAL_OVERLOADED, deadline_s, None, p, threshold)
         hedge_s = deadline_s - HEDGE_RUNS * load.local_run_s - HEDGE_SLACK_S
@@ -119,10 +120,15 @@ def _why_low(link: LinkView, now_s: float) -> Reason:
     """Names what the time goes to, or that nothing is known."""
     if not link.samples:
         return Reason.NO_EVIDENCE
-    typical_s = link.typical_s
-    if typical_s is None or now_s - link.last_good_s > max(DEAD_AFTER_S, DEAD_AFTER_ANSWERS * typical_s):
+    if _silent(link, now_s):
         return Reason.DEAD
     return Reason.P_LOW_SERVER if link.server_share > 0.5 else Reason.P_LOW_BANDWIDTH  # noqa: PLR2004 - the larger part
+
+
+def _silent(link: LinkView, now_s: float) -> bool:
+    """Whether the cloud has not answered for longer than its usual answers explain."""
+    typical_s = link.typical_s
+    return typical_s is None or now_s - link.last_good_s > max(DEAD_AFTER_S, DEAD_AFTER_ANSWERS * typical_s)
 
 
 def in_flight_limit(deadline_s: float, fps: float = 10.0) -> int:

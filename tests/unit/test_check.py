@@ -235,7 +235,7 @@ def test_one_part_that_fails_does_not_stop_the_others(tmp_path: Path, closed_por
 
 @pytest.mark.parametrize("failing", [False, True])
 def test_every_part_is_let_go_whether_it_works_or_not(
-    failing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    *, failing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = {kind: _Part(failing=failing) for kind in ("source", "engine", "sink")}
     for kind, part in parts.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -210,6 +210,12 @@ def test_a_mistake_is_named_with_its_place_and_what_is_allowed(text: str, said: 
     assert said in only(text)
 
 
+def test_a_type_that_is_a_list_does_not_hide_the_other_mistakes() -> None:
+    first, second = problems(GOOD.replace("type: tflite,", "type: [tflite], modl: x,"))
+    assert first.startswith("f.yaml:6: engines.local.type: ")
+    assert second.startswith("f.yaml:6: engines.local.modl: there is no such key here; did you mean model?")
+
+
 def test_engines_without_any_engine_are_refused() -> None:
     text = re.sub("engines:\n.*\n.*\n", "engines: {}\n", GOOD)
     assert only(text) == "f.yaml:5: engines: give local, cloud or both"
@@ -361,14 +367,14 @@ def _is_config_or_config_error(page: Document) -> None:
     assert all(problem.startswith(page.name) for problem in found)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(_places(_BASE)), _DATA)
 def test_a_good_file_with_anything_at_any_place_is_a_config_or_a_config_error(path: KeyPath, new: object) -> None:
     data = _with(_BASE, path, new)
     _is_config_or_config_error(Document(name="f", data=data, lines={}, duplicates=()))
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(_places(_BASE)), st.sampled_from(_KEYS), _DATA)
 def test_a_good_file_with_any_key_more_is_a_config_or_a_config_error(path: KeyPath, key: str, new: object) -> None:
     here: Any = _BASE
@@ -378,7 +384,7 @@ def test_a_good_file_with_any_key_more_is_a_config_or_a_config_error(path: KeyPa
     _is_config_or_config_error(Document(name="f", data=data, lines={}, duplicates=()))
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_good_file_that_was_cut_and_typed_into_is_a_config_or_a_config_error(data: st.DataObject) -> None:
     begin = data.draw(st.integers(0, len(GOOD)))

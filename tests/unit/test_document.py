@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent import document
@@ -132,7 +132,7 @@ def test_text_with_control_characters_is_not_text() -> None:
     assert refusal("a: b\x00c") == "f.yaml: is not text (character 5); is it really a YAML file?"
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(alphabet="ab1:-?[]{}&*!|>'\"%@`#,.<~=\\ \n\t\x00\u00e9\ufeff", max_size=60))
 def test_any_text_is_a_document_or_a_config_error(text: str) -> None:
     try:

@@ -1,11 +1,13 @@
 """The hosted engine against a server that does what a script says, over real sockets."""
 
+import contextlib
 import json
 import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -38,6 +40,17 @@ def script() -> Script:
     return Script()
 
 
+def drip(stream: BinaryIO, interval_s: float, stop: threading.Event) -> None:
+    """Headers that never end, a byte at a time."""
+    with contextlib.suppress(OSError):
+        stream.write(b"X-Drip: ")
+        for _ in range(200):
+            stream.write(b"X")
+            stream.flush()
+            if stop.wait(interval_s):
+                return
+
+
 @pytest.fixture
 def url(script: Script) -> Iterator[str]:
     stop = threading.Event()
@@ -59,14 +72,7 @@ def url(script: Script) -> Iterator[str]:
                 self.end_headers()
                 self.wfile.write(body)
                 return
-            for byte in range(200):  # headers that never end, a byte at a time
-                if stop.wait(script.drip_s):
-                    return
-                try:
-                    self.wfile.write(b"X" if byte else b"X-Drip: ")
-                    self.wfile.flush()
-                except OSError:
-                    return
+            drip(self.wfile, script.drip_s, stop)
 
         def log_message(self, *_: object) -> None: ...
 

@@ -95,8 +95,10 @@ def test_a_closed_cloud_gets_no_frame_and_no_probe() -> None:
 
 
 def test_a_full_window_keeps_the_frame_here() -> None:
-    decision = decide(view(*[0.2] * 10), replace(IDLE, in_flight=6))
+    full = replace(IDLE, in_flight=6)
+    decision = decide(view(*[0.2] * 10), full)
     assert (decision.route, decision.reason) == (Route.LOCAL, Reason.INFLIGHT_FULL)
+    assert decide(view(*[0.2] * 10, good_s=NOW_S - 5), full).reason is Reason.DEAD
 
 
 def test_a_local_model_that_cannot_keep_up_leaves_the_frame_to_a_good_link_alone() -> None:
