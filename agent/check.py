@@ -81,6 +81,6 @@ def _try_sink(options: Options, context: Context) -> str:
     sink = plugins.build_sink(options, context)
     try:
         sink.open()
-        return f"{sink!r} "
+        return f"{sink!r} can be reached"
     finally:
         sink.close()
