@@ -36,7 +36,7 @@ class Finding:
 
 def probe(config: Config, *, base_dir: Path, state_dir: Path) -> Iterator[Finding]:
     """Use every camera, engine and sink once."""
-    context = Context(config.agent, SystemClock(), base_dir, state_dir)
+    context = Context(config.agent, SystemClock(), base_dir, state_dir, trial=True)
     for camera in config.cameras:
         yield _tried(f"camera {camera.name}", partial(_try_source, camera.source, context))
     for name, engine in (("local", config.engines.local), ("cloud", config.engines.cloud)):

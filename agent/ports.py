@@ -25,6 +25,8 @@ class Context:
     """Relative paths in the configuration start here: the folder of the YAML file."""
     state_dir: Path
     """Where the agent may write."""
+    trial: bool = False
+    """A check, perhaps beside a running agent: leave alone what that one owns (files, client ids, retained topics)."""
 
 
 class Source(Protocol):

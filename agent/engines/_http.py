@@ -1,4 +1,4 @@
-"""One HTTP request with one total deadline. The only file that imports httpx and httpcore.
+"""One HTTP request with one total deadline. The only file that imports httpx, and what comes with it.
 
 httpx limits each socket operation, never the whole request: a peer that drips a byte a second holds it for ever. Here
 every read and write of a request gets the time that is left until its deadline, headers and body alike. The deadline
@@ -10,14 +10,16 @@ import ssl
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import certifi
 import httpcore
 import httpx
 
 from agent.clock import Clock
-from agent.errors import Cause, EngineUnavailable
+from agent.errors import Cause, ConfigError, EngineUnavailable
 
 _CHUNK_BYTES = 16 * 1024
 _ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
@@ -145,11 +147,13 @@ class _Transport(httpx.BaseTransport):
 class DeadlineClient:
     """Makes requests that end by their deadline, over connections that are kept. Several threads."""
 
-    def __init__(self, clock: Clock, *, connections: int, connect_timeout_s: float, ca_file: str | None) -> None:
+    def __init__(self, clock: Clock, *, connections: int, connect_timeout_s: float, ca_file: Path | None) -> None:
         self._backend = _Backend(clock)
-        context = ssl.create_default_context(cafile=ca_file)
         pool = httpcore.ConnectionPool(
-            ssl_context=context, max_connections=connections, keepalive_expiry=60.0, network_backend=self._backend
+            ssl_context=_tls_context(ca_file),
+            max_connections=connections,
+            keepalive_expiry=60.0,
+            network_backend=self._backend,
         )
         self._client = httpx.Client(transport=_Transport(pool), trust_env=False)
         self._timeout = httpx.Timeout(None, connect=connect_timeout_s)
@@ -168,7 +172,7 @@ class DeadlineClient:
         try:
             return self._post(upload)
         except (httpcore.TimeoutException, httpx.TimeoutException) as error:
-            host = urlsplit(upload.url).netloc
+            host = urlsplit(upload.url).hostname
             raise EngineUnavailable(f"{host} did not answer in time", Cause.TIMEOUT) from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpx.TransportError) as error:
             raise _translated(error, urlsplit(upload.url).hostname or upload.url) from error
@@ -191,6 +195,23 @@ class DeadlineClient:
     def close(self) -> None:
         """Close every connection."""
         self._client.close()
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """What a TLS connection trusts: `ca_file`, else the system's CAs and those that come with httpx.
+
+    Raises:
+        ConfigError: `ca_file` cannot be read, or is no PEM file.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise ConfigError(f"ca_file {ca_file} holds no certificate in PEM form; name one that does") from error
+    except OSError as error:
+        raise ConfigError(f"ca_file {ca_file} cannot be read: {error.strerror}; check path and rights") from error
+    if ca_file is None:
+        context.load_verify_locations(certifi.where())
+    return context
 
 
 def _translated(error: Exception, host: str) -> EngineUnavailable:

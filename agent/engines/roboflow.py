@@ -9,14 +9,16 @@ Used by all threads of the cloud lane at once; the only state is where the key i
 import difflib
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, HttpUrl, field_validator
+from pydantic_core import PydanticCustomError
 
 from agent import imaging
 from agent.errors import Cause, EngineError, EngineRefused, EngineUnavailable
 from agent.flow import Answer, Frame, Prediction, Route, Timings
-from agent.options import Confidence, Secret
+from agent.options import BARE_SECRET, Confidence, Secret
 from agent.options import Options as BaseOptions
 from agent.ports import Context, Engine
 
@@ -61,11 +63,11 @@ _PASSING: Final = {
 class Options(BaseOptions):
     """The hosted API and the model to use there."""
 
-    type: Literal["roboflow"]
+    type: Literal["roboflow"] = Field(description="Roboflow's hosted API, or a server that speaks it")
     model: str = Field(description="PROJECT/VERSION, or an alias such as yolov8n-640")
     api_key: Secret = Field(description="where the API key is: {env: NAME}, {file: PATH} or {credential: NAME}")
     url: HttpUrl = Field(HttpUrl("https://serverless.roboflow.com"), description="the API's address")
-    ca_file: str | None = Field(None, description="a PEM file of certificates to trust instead of the system's")
+    ca_file: Path | None = Field(None, description="PEM file of a CA to trust instead of the system's")
     input_px: int | None = Field(
         None, ge=32, le=4096, description="longest side sent; left out: the model's own, or 640"
     )
@@ -84,6 +86,13 @@ class Options(BaseOptions):
                 f"give PROJECT/VERSION as the API has it, such as my-project/3, or an alias such as {near}"
             )
         return model
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_secret(cls, url: HttpUrl) -> HttpUrl:
+        if url.username or url.password or url.query:
+            raise PydanticCustomError(BARE_SECRET, "give the server's address alone; the key goes into api_key")
+        return url
 
     @property
     def longest_px(self) -> int:
@@ -107,12 +116,13 @@ class Roboflow:
         """Read the key and make the client; connections are opened by the first requests. Raises ConfigError."""
         from agent.engines._http import DeadlineClient
 
+        ca_file = self._options.ca_file
         self._key = self._options.api_key.reveal(self._context.base_dir)
         self._client = DeadlineClient(
             self._context.clock,
             connections=self.width,
             connect_timeout_s=self._options.connect_timeout_s,
-            ca_file=self._options.ca_file,
+            ca_file=self._context.base_dir / ca_file.expanduser() if ca_file else None,
         )
 
     def infer(self, frame: Frame, give_up_s: float) -> Answer:

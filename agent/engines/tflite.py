@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 class Options(BaseOptions):
     """An on-device YOLOv8 detector in a .tflite file."""
 
-    type: Literal["tflite"]
+    type: Literal["tflite"] = Field(description="a YOLOv8 detector on this device's CPU")
     model: str = Field(description="a .tflite file, a model package folder, or the name of a shipped package (shapes)")
     variant: str | None = Field(None, description="which file of the package; left out: the package's default")
     confidence: Confidence = Field(0.4, description="objects scored below this are left out, 0..1")

@@ -45,8 +45,8 @@ class Broker:
     username: str | None
     password: str | None = field(repr=False)
     tls: ssl.SSLContext | None
-    will_topic: str
-    """Gets the retained message "offline" when the connection is lost."""
+    will_topic: str | None
+    """Gets the retained message "offline" when the connection is lost; None: nothing is said."""
     keepalive_s: int
     connect_timeout_s: float
     """For TCP and for TLS, each."""
@@ -168,7 +168,8 @@ def _client(broker: Broker, version: Version) -> "Client":
         reconnect_on_failure=False,
     )
     client.connect_timeout = broker.connect_timeout_s
-    client.will_set(broker.will_topic, "offline", qos=QOS, retain=True)
+    if broker.will_topic is not None:
+        client.will_set(broker.will_topic, "offline", qos=QOS, retain=True)
     if broker.username is not None:
         client.username_pw_set(broker.username, broker.password)
     if broker.tls is not None:

@@ -48,8 +48,9 @@ class Options(BaseOptions):
 class JsonLines:
     """One open file; one thread."""
 
-    def __init__(self, options: Options, base_dir: Path) -> None:
-        self._path = base_dir / options.path.expanduser()
+    def __init__(self, options: Options, context: Context) -> None:
+        self._path = context.base_dir / options.path.expanduser()
+        self._trial = context.trial
         self._fsync = options.fsync
         self._empty_first = not options.append
         self._file = -1
@@ -60,11 +61,12 @@ class JsonLines:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._file = os.open(self._path, flags, 0o644)
-            self._put_in_order()
+            if not stat.S_ISREG(os.fstat(self._file).st_mode):
+                raise SinkUnavailable(f"{self._path} is not a regular file; name another path")
+            if not self._trial:
+                self._put_in_order()
 
     def _put_in_order(self) -> None:
-        if not stat.S_ISREG(os.fstat(self._file).st_mode):
-            raise SinkUnavailable(f"{self._path} is not a regular file; name another path")
         if self._empty_first:
             os.ftruncate(self._file, 0)
             self._empty_first = False
@@ -188,4 +190,4 @@ def _advice(error: OSError) -> str:
 
 def build(options: Options, context: Context) -> Sink:
     """The plugin's entry."""
-    return JsonLines(options, context.base_dir)
+    return JsonLines(options, context)

@@ -103,9 +103,11 @@ class Mqtt:
         self._damper = logs.Damper(_log.warning, context.clock.now)
 
     def open(self) -> None:
-        """Connect and say "online". Raises SinkUnavailable, or ConfigError for password and tls.ca_file."""
+        """Connect and, unless on trial, say "online". Raises SinkUnavailable, ConfigError (password, tls.ca_file)."""
         try:
             version = self._connect()
+            if self._context.trial:
+                return
             self._say("online", self._options.ack_timeout_s)
         except SinkUnavailable:
             self._drop(politely=False)
@@ -129,15 +131,16 @@ class Mqtt:
 
     def _broker(self) -> Broker:
         options, base_dir = self._options, self._context.base_dir
+        client_id = options.client_id or f"vedette-{self._context.agent}"
         ca_file = base_dir / self._ca_file.expanduser() if self._ca_file else None
         return Broker(
             host=options.host,
             port=self._port,
-            client_id=options.client_id or f"vedette-{self._context.agent}",
+            client_id=f"{client_id}-check" if self._context.trial else client_id,
             username=options.username,
             password=options.password.reveal(base_dir) if options.password else None,
             tls=tls_context(ca_file, verify=options.tls.verify) if options.tls else None,
-            will_topic=f"{self._prefix}/available",
+            will_topic=None if self._context.trial else f"{self._prefix}/available",
             keepalive_s=options.keepalive_s,
             connect_timeout_s=options.connect_timeout_s,
         )
@@ -256,7 +259,7 @@ class Mqtt:
             self._session = None
 
     def __repr__(self) -> str:
-        state = "connected" if self._healthy else "closed"
+        state = "connected" if self._session is not None and not self._session.ended else "closed"
         return f"<Mqtt {self._where} {state}, {len(self._waiting)} not acknowledged>"
 
 

@@ -478,3 +478,20 @@ def test_a_failed_handshake_leaves_no_descriptor(secure: Broker, make: Any) -> N
         refused(sink)
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - as above
+
+
+def test_a_check_beside_a_running_agent_neither_pushes_it_off_nor_speaks_for_it(
+    plain: Broker, make: Any, tmp_path: Path
+) -> None:
+    with plain.subscribe("vedette/#") as subscriber:
+        running = make(plain.port)
+        running.open()
+        trial = mqtt.build(
+            mqtt.Options(type="mqtt", host="localhost", port=plain.port),
+            Context("porch", SystemClock(), tmp_path, tmp_path, trial=True),
+        )
+        trial.open()
+        trial.close()
+        assert running.send([Delivery("1", "door", b"{}")]) == [Outcome.ACCEPTED]
+        wait_until(lambda: bool(subscriber.texts(RESULTS)), "the result")
+        assert subscriber.texts(AVAILABLE) == ["online"]

@@ -269,3 +269,16 @@ class _Part:
 
     def close(self) -> None:
         self.calls.append("close")
+
+
+def test_a_check_leaves_the_files_of_a_running_agent_as_they_are(tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    results.write_text('{"whole": true}\n{"torn')
+    text = """
+cameras: [{name: cam, source: {type: synthetic}}]
+engines: {local: {type: tflite, model: shapes}}
+sinks: [{type: jsonl, path: results.jsonl, append: false}]
+"""
+    settings = config.validate(document.parse(text, name="page"))
+    assert all(finding.fine for finding in check.probe(settings, base_dir=tmp_path, state_dir=tmp_path))
+    assert results.read_text() == '{"whole": true}\n{"torn'

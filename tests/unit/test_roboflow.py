@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
+from agent import config, document
 from agent.clock import SystemClock
 from agent.engines.roboflow import ALIASES, Options, Roboflow
 from agent.errors import Cause, ConfigError, EngineError, EngineRefused, EngineUnavailable
@@ -270,3 +271,29 @@ def test_a_missing_key_is_a_configuration_error_that_names_it(tmp_path: Path) ->
     engine = Roboflow(Options.model_validate(fields), Context("tester", SystemClock(), tmp_path, tmp_path))
     with pytest.raises(ConfigError, match="NO_SUCH_VARIABLE_HERE"):
         engine.open()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "cannot be read"), ("no certificate", "no certificate in PEM form")]
+)
+def test_a_ca_file_that_is_none_is_a_configuration_error_that_names_it(
+    content: str | None, said: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "ca.pem").write_text(content)
+    with pytest.raises(ConfigError, match=said) as caught:
+        an_engine("https://127.0.0.1:1", tmp_path, ca_file="ca.pem")
+    assert str(tmp_path / "ca.pem") in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://user:hunter2@host", "https://host/?api_key=hunter2"])
+def test_a_secret_in_the_address_is_refused_and_not_repeated(url: str) -> None:
+    text = f"""
+cameras: [{{name: cam, source: {{type: synthetic}}}}]
+engines: {{cloud: {{type: roboflow, model: a/1, api_key: {{env: KEY}}, url: "{url}"}}}}
+sinks: [{{type: stdout}}]
+"""
+    with pytest.raises(ConfigError) as caught:
+        config.validate(document.parse(text, name="page"))
+    assert "engines.cloud.url" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
