@@ -75,7 +75,7 @@ class Head(nn.Module):
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
-        wide = 32
+        wide = 24
         self.stride = stride
         self.box = nn.Sequential(ConvUnit(channels, wide), ConvUnit(wide, wide), nn.Conv2d(wide, 4 * BINS, 1))
         self.kind = nn.Sequential(ConvUnit(channels, wide), ConvUnit(wide, wide), nn.Conv2d(wide, len(CLASSES), 1))
@@ -98,8 +98,8 @@ class ShapesNet(nn.Module):
         self.coarse = nn.Sequential(ConvUnit(64, 64, stride=2), CrossStage(64, 64, residual=True), PooledPyramid(64))
         self.up_middle, self.up_fine = CrossStage(128, 48, residual=False), CrossStage(80, 32, residual=False)
         self.step_middle, self.down_middle = ConvUnit(32, 32, stride=2), CrossStage(80, 48, residual=False)
-        self.step_coarse, self.down_coarse = ConvUnit(48, 48, stride=2), CrossStage(112, 64, residual=False)
-        self.heads = nn.ModuleList(Head(c, stride) for c, stride in zip((32, 48, 64), STRIDES, strict=True))
+        self.step_coarse, self.down_coarse = ConvUnit(48, 48, stride=2), CrossStage(112, 56, residual=False)
+        self.heads = nn.ModuleList(Head(c, stride) for c, stride in zip((32, 48, 56), STRIDES, strict=True))
 
     def forward(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         """(n, 3, SIDE, SIDE) RGB 0..1 to each stride's logits."""

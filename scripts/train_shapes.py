@@ -1,6 +1,6 @@
 """Makes the model package models/shapes from nothing but the drawn scene: renders, trains, converts, measures, writes.
 
-How to run it again (about a quarter of an hour on two cores, no GPU), from the root of the repository:
+How to run it again (a quarter to half an hour on two cores, no GPU), from the root of the repository:
 
     python3.11 -m venv /tmp/train && . /tmp/train/bin/activate
     pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
