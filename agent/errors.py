@@ -7,7 +7,7 @@ SourceLost         a source           supervisor           reopened with back-of
 SourceEnded        a source           supervisor           the camera is done; the last one ends the run
 FrameUnreadable    a source           pipeline             counted, the next frame is read
 EngineUnavailable  an engine          pipeline, link       counts against the link; the local run answers
-EngineRefused      an engine          pipeline, router     the cloud is closed for minutes, said once
+EngineRefused      an engine          pipeline, router     the cloud is closed for minutes
 EngineBroken       an engine          app, pipeline        ends the start; later, a failed frame
 SinkUnavailable    a sink             supervisor, outbox   results are kept, back-off
 """

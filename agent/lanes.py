@@ -59,11 +59,21 @@ class Lane:
     def hurry(self, job: Job, now_s: float) -> None:
         """The run is needed at once, if it has not begun."""
         with self._work:
-            if job in self._jobs:
-                self._jobs.remove(job)
-                heapq.heapify(self._jobs)
+            if self._drop(job):
                 heapq.heappush(self._jobs, Job(now_s, job.number, job.deadline_s, job.work))
                 self._work.notify()
+
+    def cancel(self, job: Job) -> None:
+        """The run is not needed any more; its room is free for others, if it has not begun."""
+        with self._work:
+            self._drop(job)
+
+    def _drop(self, job: Job) -> bool:
+        if job not in self._jobs:
+            return False
+        self._jobs.remove(job)
+        heapq.heapify(self._jobs)
+        return True
 
     @property
     def in_flight(self) -> int:
@@ -89,12 +99,15 @@ class Lane:
             return self._p99()
 
     def fits(self, deadline_s: float, now_s: float) -> bool:
-        """Whether one more run could end by `deadline_s` after all that are promised; for lanes of width 1."""
+        """Whether one more run could end by `deadline_s` after all that are promised; for lanes of width 1.
+
+        Plays the promises through: each begins when it is due and the one before it has ended.
+        """
         with self._lock:
             run_s = self._p99()
             free_s = now_s + run_s * self._running
-            for job in sorted(self._jobs, key=lambda job: job.deadline_s):
-                free_s = max(free_s, min(job.start_s, deadline_s - 2 * run_s)) + run_s
+            for job in sorted(self._jobs):
+                free_s = max(free_s, job.start_s) + run_s
             return free_s + run_s <= deadline_s
 
     def _p99(self) -> float:

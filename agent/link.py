@@ -21,6 +21,8 @@ HALF_LIFE_S = 4.0
 """Evidence counts half after this: 40 requests at 10 fps, and short against a tunnel."""
 SCEPTICAL_WEIGHT = 0.25
 """A failure that is always assumed, so that no evidence means p = 0 and one good answer means p = 0.8."""
+LONGEST_PAUSE_S = 600.0
+"""However long a server asks to be left alone."""
 REFUSED_PAUSE_S = 180.0
 """Wrong key or no credits: a person must act, so ask again only after minutes."""
 RATE_LIMITED_PAUSE_S = 5.0
@@ -96,6 +98,7 @@ class Link:
     def __init__(self, now_s: float) -> None:
         self._lock = threading.Lock()
         self._samples: deque[Sample] = deque(maxlen=_KEPT)
+        self._closed_s = float("-inf")
         self._view = LinkView((), now_s, float("-inf"), float("-inf"), Reason.HTTP_ERROR)
 
     def view(self) -> LinkView:
@@ -109,7 +112,10 @@ class Link:
             self._view = replace(self._view, last_sent_s=now_s)
 
     def note_answer(self, key: RequestKey, answer: Answer, *, took_s: float, now_s: float) -> None:
-        """The cloud answered. Takes the place of an overdue sample of the same request; a cold start is no evidence."""
+        """The cloud answered. Takes the place of an overdue sample of the same request; a cold start is no evidence.
+
+        Only a request sent after a refusal shows that the refusal is over.
+        """
         sample = Sample(
             key, now_s, took_s, answered=True, server_s=answer.timings.server_s, size_bytes=answer.size_bytes
         )
@@ -117,12 +123,15 @@ class Link:
             self._forget(key)
             if not answer.cold_start:
                 self._samples.append(sample)
-            self._view = replace(self._view, last_good_s=now_s, closed_until_s=float("-inf"))
+            self._view = replace(self._view, last_good_s=now_s)
+            if now_s - took_s >= self._closed_s:
+                self._view = replace(self._view, closed_until_s=float("-inf"))
 
     def note_overdue(self, key: RequestKey, *, waited_s: float, now_s: float) -> None:
         """The deadline passed without an answer: all that is known is that it takes longer than `waited_s`."""
         with self._lock:
-            self._samples.append(Sample(key, now_s, waited_s, answered=False))
+            if not any(sample.key == key for sample in self._samples):  # its answer may have come this moment
+                self._samples.append(Sample(key, now_s, waited_s, answered=False))
 
     def note_failure(self, key: RequestKey, error: EngineError, *, took_s: float, now_s: float) -> None:
         """The request failed. Refusals close the cloud; errors are not slowness."""
@@ -133,7 +142,9 @@ class Link:
                 self._samples.append(Sample(key, now_s, took_s, answered=False))
             else:
                 reason = _REASON_OF.get(error.cause, Reason.HTTP_ERROR)
-                self._view = replace(self._view, closed_until_s=now_s + pause_s, closed_reason=reason)
+                self._closed_s = now_s
+                until_s = now_s + min(pause_s, LONGEST_PAUSE_S)
+                self._view = replace(self._view, closed_until_s=until_s, closed_reason=reason)
 
     def _forget(self, key: RequestKey) -> None:
         for sample in [sample for sample in self._samples if sample.key == key]:

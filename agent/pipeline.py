@@ -11,11 +11,12 @@ threads, `emit` on its own. Pixels end with the ticket. Loops over failures, loc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from traceback import format_exception
 
 from agent.clock import Clock
-from agent.errors import EngineError, FrameUnreadable
+from agent.errors import ConfigError, EngineBroken, EngineError, FrameUnreadable, SourceLost
 from agent.flow import Answer, Decision, Fate, Frame, Result, Route
-from agent.handoff import Bell, LatestFrame, OrderedResults, Ticket
+from agent.handoff import Bell, LatestFrame, OrderedResults
 from agent.lanes import Job, Lane
 from agent.link import Link
 from agent.logs import Damper
@@ -24,6 +25,7 @@ from agent.outbox import Outbox
 from agent.ports import Source
 from agent.record import Identity, delivery_of
 from agent.telemetry import CameraTelemetry
+from agent.ticket import Ticket
 
 _log = logging.getLogger(__name__)
 _IDLE_WAIT_S = 0.25
@@ -71,6 +73,10 @@ class Pipeline:
                 due_s = self._await_turn(due_s, pulse)
                 if self._source.live or self.latest.wait_empty(self._clock, _IDLE_WAIT_S):
                     self.capture_one()
+        except ConfigError as error:
+            if self.telemetry.status().captured == 0:
+                raise
+            raise SourceLost(str(error)) from error  # it was right once: one camera's change ends no other's work
         finally:
             self._source.close()
 
@@ -127,13 +133,21 @@ class Pipeline:
             answer = self._shared.lanes[route].engine.infer(ticket.frame, give_up_s)
         except EngineError as error:
             self._note_failure(route, ticket, error, started_s=started_s, hedge=hedge)
+        except Exception as error:  # noqa: BLE001 - the lane job: a fault in an engine costs a frame, not the agent
+            self._damper.note(f"fault {route.value}", "a fault in the agent: " + "".join(format_exception(error)))
+            broken = EngineBroken(f"{type(error).__name__}: {error}")
+            self._note_failure(route, ticket, broken, started_s=started_s, hedge=hedge)
         else:
-            self._note_answer(route, ticket, answer, started_s=started_s)
+            self._note_answer(route, ticket, answer, started_s=started_s, hedge=hedge)
         self.ordered.poke()
         return True
 
-    def _note_answer(self, route: Route, ticket: Ticket, answer: Answer, *, started_s: float) -> None:
+    def _note_answer(
+        self, route: Route, ticket: Ticket, answer: Answer, *, started_s: float, hedge: Job | None
+    ) -> None:
         now_s = self._clock.now()
+        if hedge is not None:
+            self._shared.lanes[Route.LOCAL].cancel(hedge)
         if route is Route.CLOUD:
             self._shared.link.note_answer(_key(ticket), answer, took_s=now_s - started_s, now_s=now_s)
         correction = ticket.answered(route, answer, started_s=started_s, now_s=now_s)

@@ -24,7 +24,7 @@ class Identity:
 
 def delivery_of(result: Result, identity: Identity) -> Delivery:
     """The message that goes to the sinks. Raises ValueError for a failed frame, which has no record."""
-    body = json.dumps(record_of(result, identity), separators=(",", ":"), ensure_ascii=False).encode()
+    body = json.dumps(record_of(result, identity), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     return Delivery(id=identity.result_id(result.camera, result.seq, result.revision), camera=result.camera, body=body)
 
 

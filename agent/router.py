@@ -73,7 +73,7 @@ class Router:
         if self._mode is Mode.LOCAL_ONLY:
             return _local(Reason.LOCAL_ONLY, deadline_s, load, now_s)
         if self._mode is Mode.CLOUD_ONLY:
-            full = load.in_flight >= load.in_flight_limit
+            full = load.in_flight >= load.in_flight_limit or now_s < link.closed_until_s
             return None if full else Decision(Route.CLOUD, Reason.CLOUD_ONLY, deadline_s, None)
         return self._weigh(deadline_s, link, load, now_s)
 

@@ -2,7 +2,8 @@ from fakes import FakeClock, a_frame, an_answer
 
 from agent.errors import Cause, EngineBroken, EngineUnavailable
 from agent.flow import Decision, Fate, Reason, Route
-from agent.handoff import Bell, LatestFrame, OrderedResults, Ticket
+from agent.handoff import Bell, LatestFrame, OrderedResults
+from agent.ticket import Ticket
 
 SLOW = EngineUnavailable("slow", Cause.TIMEOUT)
 
@@ -52,7 +53,7 @@ def test_a_local_answer_waits_for_the_cloud_until_the_deadline() -> None:
     it.start(Route.CLOUD)
     answer(it, Route.LOCAL, 1000.4)
     assert it.result is None
-    assert it.expire(1000.5)
+    it.expire(1000.5)
     assert published(it) is Route.LOCAL
     assert it.result is not None
     assert not it.result.late
@@ -106,7 +107,8 @@ def test_a_late_answer_to_a_failed_frame_supersedes_nothing() -> None:
 def test_a_local_run_that_has_begun_is_waited_for_and_marked_late() -> None:
     it = ticket(Route.LOCAL, local_start_s=1000.0)
     it.start(Route.LOCAL)
-    assert not it.expire(1000.5)
+    it.expire(1000.5)
+    assert it.result is None
     it.answered(Route.LOCAL, an_answer(), started_s=1000.0, now_s=1000.7)
     assert it.result is not None
     assert it.result.late
@@ -115,10 +117,30 @@ def test_a_local_run_that_has_begun_is_waited_for_and_marked_late() -> None:
 def test_a_local_run_that_has_not_begun_by_the_deadline_is_given_up() -> None:
     it = ticket()
     it.start(Route.CLOUD)
-    assert it.expire(1000.5)
+    it.expire(1000.5)
     assert it.result is not None
     assert it.result.fate is Fate.FAILED
     assert not it.start(Route.LOCAL)
+
+
+def test_a_frame_routed_here_is_answered_late_rather_than_not_at_all() -> None:
+    it = ticket(Route.LOCAL, local_start_s=1000.0)
+    it.expire(1000.5)
+    assert it.result is None
+    answer(it, Route.LOCAL, 1000.9)
+    assert published(it) is Route.LOCAL
+    assert it.result is not None
+    assert it.result.late
+
+
+def test_a_local_run_that_fails_after_the_deadline_does_not_hold_up_the_camera() -> None:
+    it = ticket()
+    it.start(Route.CLOUD)
+    it.start(Route.LOCAL)
+    it.expire(1000.5)
+    it.failed(Route.LOCAL, EngineBroken("it broke"), now_s=1000.6)
+    assert it.result is not None
+    assert it.result.fate is Fate.FAILED
 
 
 def test_a_frame_whose_engines_all_fail_has_failed_with_the_reason() -> None:

@@ -48,6 +48,20 @@ def test_hurrying_a_job_that_has_run_does_not_run_it_again() -> None:
     assert ran == ["once"]
 
 
+def test_a_cancelled_job_never_runs_and_gives_its_room_back() -> None:
+    clock = FakeClock(0.0)
+    it = lane(clock)
+    it.start(lambda: clock.advance(0.1) is None, start_s=0.0, deadline_s=1.0)
+    it.step()
+    jobs = [it.start(lambda: True, start_s=0.5, deadline_s=1.0) for _ in range(6)]
+    assert not it.fits(1.0, clock.now())
+    for job in jobs:
+        it.cancel(job)
+    assert it.fits(1.0, clock.now())
+    clock.advance(1.0)
+    assert not it.step()
+
+
 def test_a_lane_is_free_until_a_job_is_due() -> None:
     clock = FakeClock(0.0)
     it = lane(clock)

@@ -3,7 +3,7 @@ from fakes import an_answer
 
 from agent.errors import Cause, EngineRefused, EngineUnavailable
 from agent.flow import Reason
-from agent.link import HALF_LIFE_S, RATE_LIMITED_PAUSE_S, REFUSED_PAUSE_S, Link
+from agent.link import HALF_LIFE_S, LONGEST_PAUSE_S, RATE_LIMITED_PAUSE_S, REFUSED_PAUSE_S, Link
 
 
 def key(seq: int) -> tuple[str, int]:
@@ -86,3 +86,25 @@ def test_only_the_newest_evidence_is_kept() -> None:
     for seq in range(100):
         link.note_answer(key(seq), an_answer(), took_s=0.1, now_s=float(seq))
     assert [sample.key[1] for sample in link.view().samples] == list(range(36, 100))
+
+
+def test_an_answer_to_a_request_sent_before_the_refusal_does_not_open_the_cloud_again() -> None:
+    link = Link(0.0)
+    link.note_failure(key(2), EngineUnavailable("", Cause.RATE_LIMITED, retry_after_s=30), took_s=0.1, now_s=10.0)
+    link.note_answer(key(1), an_answer(), took_s=0.5, now_s=10.1)
+    assert link.view().closed_until_s == 40.0
+    link.note_answer(key(3), an_answer(), took_s=0.2, now_s=11.0)
+    assert link.view().closed_until_s < 11.0
+
+
+def test_no_server_closes_the_cloud_for_longer_than_ten_minutes() -> None:
+    link = Link(0.0)
+    link.note_failure(key(1), EngineUnavailable("", Cause.RATE_LIMITED, retry_after_s=1e9), took_s=0.1, now_s=0.0)
+    assert link.view().closed_until_s == LONGEST_PAUSE_S
+
+
+def test_an_overdue_request_whose_answer_came_this_moment_is_no_failure() -> None:
+    link = Link(0.0)
+    link.note_answer(key(1), an_answer(), took_s=0.5, now_s=0.5)
+    link.note_overdue(key(1), waited_s=0.5, now_s=0.5)
+    assert [sample.answered for sample in link.view().samples] == [True]

@@ -120,6 +120,11 @@ def test_local_only_and_cloud_only_do_what_they_say() -> None:
     assert (only_cloud.route, only_cloud.reason, only_cloud.local_start_s) == (Route.CLOUD, Reason.CLOUD_ONLY, None)
 
 
+def test_cloud_only_leaves_a_cloud_alone_that_said_no() -> None:
+    link = replace(view(), closed_until_s=NOW_S + 60, closed_reason=Reason.HTTP_AUTH)
+    assert Router(Mode.CLOUD_ONLY).decide(DEADLINE_S, link=link, load=IDLE, now_s=NOW_S) is None
+
+
 @pytest.mark.parametrize(("deadline_s", "limit"), [(0.3, 4), (0.5, 6), (1.0, 10), (8.0, 10)])
 def test_the_window_covers_one_deadline(deadline_s: float, limit: int) -> None:
     assert in_flight_limit(deadline_s) == limit

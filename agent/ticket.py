@@ -1,0 +1,156 @@
+"""One admitted frame until it has its fate. Both lanes' threads and the emit thread report to it; one lock.
+
+Which answer is published, by what has happened when the last of these events came:
+
+    cloud      local               before the deadline      at the deadline and after
+    ---------  ------------------  -----------------------  --------------------------------------------
+    answered   any                 the cloud's              the cloud's; a correction if one is out already
+    pending    answered            waits for the cloud      the local one
+    pending    running             waits                    waits for the local one, which is late then
+    pending    waiting (a hedge)   waits                    none: failed
+    pending    none or failed      waits for the cloud      none: failed
+    failed     answered            the local one            the local one
+    failed     running, waiting    waits; the hedge starts  running: waits; waiting: failed
+    failed     none or failed      none: failed             none: failed
+    none       any but failed      the local one, when it comes, however late
+"""
+
+import threading
+from dataclasses import replace
+from enum import Enum
+
+from agent.errors import EngineError
+from agent.flow import Answer, Decision, Fate, Frame, Result, Route
+
+HANDOVER_S = 0.010
+"""A frame is settled this much before its deadline, so that its result has left when the deadline comes."""
+
+
+class _Run(str, Enum):
+    """One engine's work on one frame."""
+
+    NONE = "none"
+    WAITING = "waiting"
+    RUNNING = "running"
+    ANSWERED = "answered"
+    FAILED = "failed"
+
+
+class Ticket:
+    """Where the outcomes of one frame meet. `result` is set once."""
+
+    def __init__(self, frame: Frame, decision: Decision) -> None:
+        self.frame = frame
+        self.decision = decision
+        self.result: Result | None = None
+        self._lock = threading.Lock()
+        self._cloud = _Run.WAITING if decision.route is Route.CLOUD else _Run.NONE
+        self._local = _Run.NONE if decision.local_start_s is None else _Run.WAITING
+        self._held: Result | None = None
+        self._expired = False
+        self._failure: str | None = None
+
+    @property
+    def cloud_pending(self) -> bool:
+        """Whether the request is still without an outcome."""
+        return self._cloud in (_Run.WAITING, _Run.RUNNING)
+
+    @property
+    def settle_s(self) -> float:
+        """When the frame is settled with what there is, monotonic."""
+        return self.decision.deadline_s - HANDOVER_S
+
+    @property
+    def awaits_deadline(self) -> bool:
+        """Whether the deadline still has something to decide."""
+        return self.result is None and not self._expired
+
+    def start(self, route: Route) -> bool:
+        """An engine is about to begin; False when its answer is no longer wanted."""
+        with self._lock:
+            if self.result is not None:
+                return False
+            if route is Route.CLOUD:
+                self._cloud = _Run.RUNNING
+            else:
+                self._local = _Run.RUNNING
+            return True
+
+    def answered(self, route: Route, answer: Answer, *, started_s: float, now_s: float) -> Result | None:
+        """An engine answered. Returns a correction when the cloud's answer came after the frame was settled."""
+        with self._lock:
+            mine = self._build(route, answer, started_s=started_s, now_s=now_s)
+            if route is Route.LOCAL:
+                self._local, self._held = _Run.ANSWERED, mine
+                self._settle(now_s)
+                return None
+            self._cloud = _Run.ANSWERED
+            if self.result is not None:
+                return replace(mine, revision=1, supersedes=None if self.result.answer is None else 0)
+            self.result = mine
+            return None
+
+    def failed(self, route: Route, error: EngineError, *, now_s: float) -> bool:
+        """An engine failed. True when the local run is still to come and should start at once."""
+        with self._lock:
+            self._failure = f"{error.cause.value}: {error}"
+            if route is Route.CLOUD:
+                self._cloud = _Run.FAILED
+            else:
+                self._local = _Run.FAILED
+            self._settle(now_s)
+            return self.result is None and self._local is _Run.WAITING
+
+    def expire(self, now_s: float) -> None:
+        """The deadline has come."""
+        with self._lock:
+            self._expired = True
+            self._settle(now_s)
+
+    def abandon(self, now_s: float) -> None:
+        """The agent stops: what has no answer by now has none."""
+        with self._lock:
+            if self.result is None:
+                self._failure = self._failure or "the agent stopped"
+                self.result = self._held or self._build(None, None, started_s=None, now_s=now_s)
+
+    def _settle(self, now_s: float) -> None:
+        """Publish the local answer, or nothing, if the table above says so."""
+        if self.result is not None or (self.cloud_pending and not self._expired):
+            return
+        if self._held is not None:
+            self.result = replace(self._held, answered_s=now_s)
+        elif not self._local_to_come():
+            self._failure = self._failure or "no answer by the deadline"
+            self.result = self._build(None, None, started_s=None, now_s=now_s)
+
+    def _local_to_come(self) -> bool:
+        # A frame routed here was admitted because the lane was free: its run is about to begin. A hedge that has not
+        # begun by the deadline has a busy lane before it, and its answer would be stale.
+        waits = self._local is _Run.WAITING and (not self._expired or self.decision.route is Route.LOCAL)
+        return waits or self._local is _Run.RUNNING
+
+    def _build(self, route: Route | None, answer: Answer | None, *, started_s: float | None, now_s: float) -> Result:
+        frame = self.frame
+        return Result(
+            camera=frame.camera,
+            seq=frame.seq,
+            revision=0,
+            captured_s=frame.captured_s,
+            captured_wall_s=frame.captured_wall_s,
+            clock_synchronized=frame.clock_synchronized,
+            width=frame.width,
+            height=frame.height,
+            decision=self.decision,
+            fate=Fate.FAILED if answer is None else Fate.DONE,
+            published=route,
+            answer=answer,
+            late=now_s > self.decision.deadline_s,
+            started_s=started_s,
+            answered_s=now_s,
+            failure=self._failure,
+        )
+
+    def __repr__(self) -> str:
+        state = "settled" if self.result else f"cloud {self._cloud.value} local {self._local.value}"
+        return f"<Ticket {self.frame.camera}/{self.frame.seq} {state}>"
