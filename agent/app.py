@@ -3,6 +3,7 @@
 Built and run by the main thread.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -28,17 +29,31 @@ from agent.router import Router, in_flight_limit
 from agent.sdnotify import Notifier
 from agent.supervisor import Supervisor
 
+_log = logging.getLogger(__name__)
 EXIT_DONE, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
 """Exit codes; 78 is sysexits.h's EX_CONFIG, on which the unit does not restart."""
 
 CAPTURE_STOP_S = 2.0
 ADMIT_STOP_S = 1.0
-LANES_STOP_S = 4.0
+ANSWERS_STOP_S = 3.0
+LANES_STOP_S = 0.5
 EMIT_STOP_S = 1.0
 SINKS_STOP_S = 6.0
-"""How long each stage of a stop may take; their sum stays below TimeoutStopSec in the unit, which a test checks."""
-_ANSWERS_WAIT_S = 3.0
+"""How long each part of a stop may take, the answers under way among them; their sum stays below TimeoutStopSec in the
+unit, which a test checks."""
+SINK_STEP_S = 60.0
+"""An MQTT broker may take its time twice, for MQTT 5 and for 3.1.1: address, TLS, answer and acknowledgement."""
 _TICK_S = 0.25
+
+
+class StopSign:
+    """Asks the main loop to stop. Safe in a signal handler, where a lock of the interrupted thread would be held."""
+
+    asked = False
+
+    def ask(self) -> None:
+        """From now on the agent is stopping."""
+        self.asked = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +66,7 @@ class Agent:
     link: Link
     supervisor: Supervisor
     clock: Clock
-    stop_asked: threading.Event = field(default_factory=threading.Event)
+    stop: StopSign = field(default_factory=StopSign)
 
 
 def build(config: Config, *, base_dir: Path, state_dir: Path, clock: Clock | None = None) -> Agent:
@@ -70,9 +85,10 @@ def build(config: Config, *, base_dir: Path, state_dir: Path, clock: Clock | Non
     lanes = _lanes(config, context, deadline_s, bell)
     couriers = _couriers(config, context)
     outboxes = [courier.outbox for courier in couriers]
-    shared = Shared(clock, bell, link, lanes, outboxes, Identity(config.agent, _boot_id()), deadline_s)
+    identity = Identity(config.agent, _boot_id())
+    shared = Shared(clock, bell, link, lanes, outboxes, identity, deadline_s, one_camera=len(config.cameras) == 1)
     pipelines = [Pipeline(c.name, plugins.build_source(c.source, context), shared) for c in config.cameras]
-    admission = Admission(pipelines, Router(config.mode), link=link, lanes=lanes)
+    admission = Admission(pipelines, Router(config.mode), link=link, lanes=lanes, clock=clock)
     supervisor = Supervisor(_stages(couriers, pipelines, admission, shared), clock)
     return Agent(pipelines, couriers, lanes, link, supervisor, clock)
 
@@ -90,12 +106,23 @@ def _lanes(config: Config, context: Context, deadline_s: float, bell: Bell) -> d
 
 
 def _couriers(config: Config, context: Context) -> list[Courier]:
-    couriers = []
-    for number, options in enumerate(config.sinks, start=1):
-        name = f"{getattr(options, 'type')}-{number}"  # noqa: B009 - every plugin's Options has it
-        outbox = MemoryOutbox(context.state_dir / f"undelivered-{name}.jsonl")
+    """Each sink behind its outbox. What a stop keeps belongs to this agent and to the nth sink of its type."""
+    couriers: list[Courier] = []
+    for options in config.sinks:
+        type_ = plugins.type_of(options)
+        name = f"{type_}-{1 + sum(courier.name.startswith(f'{type_}-') for courier in couriers)}"
+        outbox = MemoryOutbox(context.state_dir / f"undelivered-{context.agent}-{name}.jsonl")
         couriers.append(Courier(name, plugins.build_sink(options, context), outbox))
+    _warn_of_orphans(context, {courier.name for courier in couriers})
     return couriers
+
+
+def _warn_of_orphans(context: Context, names: set[str]) -> None:
+    """Results that were kept for a sink which the configuration no longer has are left where they are."""
+    prefix = f"undelivered-{context.agent}-"
+    for path in sorted(context.state_dir.glob(f"{prefix}*.jsonl")):
+        if path.stem.removeprefix(prefix) not in names:
+            _log.warning("%s holds results for a sink that is not configured any more", path)
 
 
 def _stages(
@@ -104,19 +131,20 @@ def _stages(
     """Every loop of the agent, in the order they start; they stop in reverse."""
 
     def admit(pulse: Pulse) -> None:
-        admission.run(pulse, clock=shared.clock, bell=shared.bell, deadline_s=shared.deadline_s)
+        admission.run(pulse, bell=shared.bell, deadline_s=shared.deadline_s)
 
     def close_pipelines() -> None:
         for pipeline in pipelines:
             pipeline.close()
 
     def stop_lanes() -> None:
-        _wait_until(lambda: all(p.ordered.in_flight == 0 for p in pipelines), _ANSWERS_WAIT_S, shared.clock)
+        _wait_until(lambda: all(p.ordered.in_flight == 0 for p in pipelines), ANSWERS_STOP_S, shared.clock)
         for lane in shared.lanes.values():
             lane.stop()
 
-    sinks = tuple(Loop(f"sink-{courier.name}", courier.run) for courier in couriers)
+    sinks = tuple(Loop(f"sink-{courier.name}", courier.run, SINK_STEP_S) for courier in couriers)
     emits = tuple(Loop(f"emit-{pipeline.camera}", pipeline.emit) for pipeline in pipelines)
+    # A late request is left behind at a stop: its frame was answered, and cutting it off is the same as waiting.
     workers = tuple(
         Loop(f"{lane.name}-{n}", lane.run) for lane in shared.lanes.values() for n in range(1, lane.engine.width + 1)
     )
@@ -136,25 +164,30 @@ def run(agent: Agent, *, seconds: float | None = None, on_tick: Callable[[Agent]
     `on_tick` is called a few times a second and gives the line that systemd shows.
     """
     notifier = Notifier()
-    began_s = agent.clock.now()
     agent.supervisor.start()
-    ready = False
-    while not agent.clock.wait(agent.stop_asked, _TICK_S):
-        if agent.supervisor.fatal is not None or _finished(agent):
-            break
+    try:
+        _watch(agent, notifier, seconds, on_tick)
+    finally:
+        notifier.stopping()
+        agent.supervisor.stop()
+        _close(agent)
+    on_tick(agent)
+    return _exit_code(agent.supervisor.fatal)
+
+
+def _watch(agent: Agent, notifier: Notifier, seconds: float | None, on_tick: Callable[[Agent], str]) -> None:
+    """The main thread's loop, until there is a reason to stop."""
+    never, began_s, ready = threading.Event(), agent.clock.now(), False
+    while not (agent.stop.asked or agent.supervisor.fatal is not None or _finished(agent)):
         if seconds is not None and agent.clock.now() - began_s >= seconds:
-            break
+            return
         if not ready and all(lane.opened.is_set() for lane in agent.lanes.values()):
             ready = True
             notifier.ready()
         notifier.status(on_tick(agent))
         if not agent.supervisor.stuck():
             notifier.alive()
-    notifier.stopping()
-    agent.supervisor.stop()
-    on_tick(agent)
-    _close(agent)
-    return _exit_code(agent.supervisor.fatal)
+        agent.clock.wait(never, _TICK_S)
 
 
 def _finished(agent: Agent) -> bool:

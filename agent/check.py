@@ -58,7 +58,7 @@ def _try_source(options: Options, context: Context) -> str:
     try:
         source.open()
         height, width = source.read().shape[:2]
-        return f"gives pictures of {width}x{height} (OpenCV {imaging.opencv_version()})"
+        return f"gives pictures of {width}x{height} ({imaging.opencv_summary()})"
     finally:
         source.close()
 

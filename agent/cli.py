@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import math
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -42,15 +43,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vedette",
         description="Sends each camera frame to a hosted API or an on-device model, by what the link can do right now.",
-        epilog="Exit codes: 0 done, 1 failed, 78 the configuration is wrong.",
+        epilog="Exit codes: 0 done, 1 failed, 2 the command line is wrong, 78 the configuration is wrong.",
     )
+    parser.add_argument("--version", action="version", version=f"vedette {agent.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser(
         "run", help="run the agent", description="Run until stopped, or the last camera has ended."
     )
     run.add_argument("config", nargs="?", type=Path, help="the YAML file; left out: a demonstration that needs nothing")
-    run.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds")
+    run.add_argument("--seconds", type=_positive, metavar="N", help="stop after N seconds")
     run.set_defaults(command=_run)
 
     checks = commands.add_parser("check", help="check a configuration", description="Check a configuration file.")
@@ -69,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return value
+
+
 def _run(options: argparse.Namespace) -> int:
     terminal = Terminal(sys.stderr)
     if options.config is not None:
@@ -83,10 +92,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_with(settings: Config, base_dir: Path, terminal: Terminal, seconds: float | None) -> int:
-    logs.setup(terminal, level=settings.log.level, with_time=terminal.live, journal=sdnotify.under_journal())
+    journal = sdnotify.under_journal()
+    logs.setup(terminal, level=settings.log.level, with_time=not journal, journal=journal)
     running = app.build(settings, base_dir=base_dir, state_dir=app.state_dir())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: running.stop_asked.set())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: running.stop.ask())
     try:
         code = app.run(running, seconds=seconds, on_tick=_teller(terminal))
     finally:

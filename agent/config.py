@@ -15,7 +15,7 @@ from agent.document import Document
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.mistakes import Mistakes
-from agent.options import Options
+from agent.options import Options, SinkOptions
 from agent.router import Mode
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
@@ -67,7 +67,9 @@ class Config(Options):
     cameras: tuple[CameraConfig, ...] = Field(min_length=1, description="at least one camera")
     engines: EnginesConfig = Field(description="the on-device model, the hosted API, or both")
     routing: RoutingConfig = Field(default=RoutingConfig(), description="how frames are routed")
-    sinks: tuple[Options, ...] = Field(min_length=1, description="where results go: all of them, each at its own pace")
+    sinks: tuple[SinkOptions, ...] = Field(
+        min_length=1, description="where results go: all of them, each at its own pace"
+    )
     log: LogConfig = Field(default=LogConfig(), description="what the agent says of itself")
 
     @field_validator("cameras")
@@ -87,6 +89,15 @@ class Config(Options):
         if engines is not None and needed is not None and getattr(engines, needed) is None:
             raise ValueError(f"mode is {routing.mode.value} but engines.{needed} is not given")
         return routing
+
+    @field_validator("sinks")
+    @classmethod
+    def _sinks_differ(cls, sinks: tuple[SinkOptions, ...]) -> tuple[SinkOptions, ...]:
+        targets = [sink.target for sink in sinks]
+        twice = sorted({target for target in targets if targets.count(target) > 1})
+        if twice:
+            raise ValueError(f"two sinks have {', '.join(twice)}; each needs its own")
+        return sinks
 
     @property
     def mode(self) -> Mode:

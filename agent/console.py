@@ -1,17 +1,25 @@
 """The live line on a terminal, and what it says. Owner: main thread; log lines of any thread pass through it."""
 
+import errno
+import os
+import shutil
 import threading
 from typing import TextIO
 
 from agent.app import Agent
-from agent.flow import Fate, Result, Route
+from agent.flow import Fate, Route
 from agent.telemetry import CameraStatus
 
 _CLEAR = "\r\x1b[2K"
+_DEAD = (errno.EIO, errno.EPIPE)
+"""What a write says when a terminal, or the reader of a pipe, is gone for good."""
 
 
 class Terminal:
-    """A stream whose last line is live: log lines go above it."""
+    """A stream whose last line is live: log lines go above it.
+
+    A terminal that dies (its window is closed, its connection lost) leaves the agent running, and silent.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -20,52 +28,79 @@ class Terminal:
         self.live = stream.isatty()
 
     def write(self, text: str) -> int:
-        """Ordinary output."""
+        """Ordinary output: whole lines."""
         with self._lock:
-            self._stream.write(f"{_CLEAR}{text}{self._line}" if self._line and text.endswith("\n") else text)
+            self._put(f"{_CLEAR}{text}{self._cut()}" if self._line else text)
         return len(text)
 
     def flush(self) -> None:
-        """As of any stream."""
-        self._stream.flush()
+        """As of any stream; every write is out already."""
 
     def show(self, line: str) -> None:
-        """Replace the live line."""
+        """Replace the live line; what is too long for the terminal's width is cut off."""
         if self.live:
             with self._lock:
                 self._line = line
-                self._stream.write(_CLEAR + line)
-                self._stream.flush()
+                self._put(_CLEAR + self._cut())
 
     def end(self) -> None:
         """Leave the live line as it stands and go below it."""
-        if self._line:
-            with self._lock:
+        with self._lock:
+            if self._line:
                 self._line = ""
-                self._stream.write("\n")
-                self._stream.flush()
+                self._put("\n")
+
+    def _cut(self) -> str:
+        """The live line in one row: one that wraps could not be cleared. The last column stays free, or some wrap."""
+        return self._line[: max(0, self._columns() - 1)]
+
+    def _columns(self) -> int:
+        """Asked each time, for the window may have changed."""
+        try:
+            own = os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError):
+            own = 0
+        return own or shutil.get_terminal_size().columns
+
+    def _put(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError as error:
+            if error.errno in _DEAD:
+                self._silence()
+
+    def _silence(self) -> None:
+        """Let all that still comes, and what the stream has kept, go nowhere instead of failing again, or at exit."""
+        self.live, self._line = False, ""
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path of ours
+            os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
 def summary(agent: Agent) -> str:
-    """Every camera, the link and the outboxes in one line."""
-    cameras = [_camera(pipeline.camera, pipeline.telemetry.status()) for pipeline in agent.pipelines]
-    return "  |  ".join([*cameras, *([_link(agent)] if Route.CLOUD in agent.lanes else []), _sinks(agent)])
+    """Every camera, the link and the outboxes in one line. What matters most comes first: the end may be cut off."""
+    cameras = [(pipeline.camera, pipeline.telemetry.status()) for pipeline in agent.pipelines]
+    parts = [f"{name}: {_newest(status)}" for name, status in cameras]
+    if Route.CLOUD in agent.lanes:
+        parts.append(_link(agent))
+    parts += [f"{name}: {_counts(status)}" for name, status in cameras if status.newest is not None]
+    return " | ".join([*parts, _sinks(agent)])
 
 
-def _camera(name: str, status: CameraStatus) -> str:
-    newest = status.newest
-    if newest is None:
-        return f"{name}: no result yet ({status.captured} frames)"
-    rate = "" if status.rate_fps is None else f" {status.rate_fps:.1f}/s"
-    counts = " ".join(f"{route.value} {status.routes.get(route, 0)}" for route in Route)
-    failed = status.fates.get(Fate.FAILED, 0)
-    return f"{name}: {_newest(newest)}{rate} ({counts}{f' failed {failed}' if failed else ''})"
-
-
-def _newest(result: Result) -> str:
+def _newest(status: CameraStatus) -> str:
+    result = status.newest
+    if result is None:
+        return f"no result yet ({status.captured} frames)"
     route = result.published.value if result.published else "none"
     took_ms = (result.answered_s - result.captured_s) * 1000
     return f"{route:5} {result.decision.reason.value:15} {took_ms:4.0f} ms"
+
+
+def _counts(status: CameraStatus) -> str:
+    rate = "" if status.rate_fps is None else f"{status.rate_fps:.1f}/s "
+    counts = " ".join(f"{route.value} {status.routes.get(route, 0)}" for route in Route)
+    failed = status.fates.get(Fate.FAILED, 0)
+    return f"{rate}{counts}{f' failed {failed}' if failed else ''}"
 
 
 def _link(agent: Agent) -> str:

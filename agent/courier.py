@@ -25,15 +25,19 @@ class Courier:
         """Deliver until told to stop, and then what still waits. Raises SinkUnavailable; nothing is lost by it."""
         try:
             self._sink.open()
-            self.connected = True
-            _log.info("sink %s open", self.name)
             while self.step() or not pulse.stopping.is_set():
                 pulse.beat()
+                self._note_connected()
         except SinkError:
             self.connected = False
             raise
         finally:
             self._sink.close()
+
+    def _note_connected(self) -> None:
+        if not self.connected:
+            self.connected = True
+            _log.info("sink %s takes results", self.name)
 
     def step(self) -> bool:
         """Deliver one batch; whether there was one. An empty one asks whether the sink is still there."""

@@ -62,7 +62,10 @@ def open_stream(url: str, *, name: str, timeout_s: float) -> Video:
     """Open an RTSP or HTTP address. Raises SourceLost, which calls it `name`: `url` may hold a password."""
     limit_ms = max(1, int(timeout_s * 1000))
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
-    capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
+    if cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends():
+        capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
+    else:  # a device's own cv2 may have GStreamer alone, which takes no limits
+        capture = cv2.VideoCapture(url)
     return _opened(capture, name, "is it switched on, and are address, user and password right?")
 
 
@@ -168,6 +171,10 @@ def suppress(
     return sorted((int(row) for row in np.asarray(kept).reshape(-1)), key=lambda row: -float(scores[row]))
 
 
-def opencv_version() -> str:
-    """The version of the cv2 in use."""
-    return str(cv2.__version__)
+def opencv_summary() -> str:
+    """The cv2 in use, and which of the ways to a camera it has and lacks."""
+    ways = {"FFmpeg": cv2.CAP_FFMPEG, "V4L2": cv2.CAP_V4L2, "GStreamer": cv2.CAP_GSTREAMER}
+    there = set(cv2.videoio_registry.getBackends())
+    has = ", ".join(name for name, backend in ways.items() if backend in there) or "none"
+    lacks = ", ".join(name for name, backend in ways.items() if backend not in there)
+    return f"OpenCV {cv2.__version__} with {has}" + (f", without {lacks}" if lacks else "")

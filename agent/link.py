@@ -46,6 +46,8 @@ class Sample:
     total_s: float
     """Request to answer; for a request without an answer, how long it has been waited for."""
     answered: bool
+    cause: Cause | None = None
+    """Why the request failed; None for an answer, and for a request that is merely overdue."""
     server_s: float | None = None
     size_bytes: int | None = None
 
@@ -66,6 +68,11 @@ class LinkView:
         weights = [math.pow(0.5, (now_s - sample.at_s) / HALF_LIFE_S) for sample in self.samples]
         good = sum(w for w, s in zip(weights, self.samples, strict=True) if s.answered and s.total_s <= budget_s)
         return good / (sum(weights) + SCEPTICAL_WEIGHT)
+
+    @property
+    def newest_cause(self) -> Cause | None:
+        """Why the newest request failed, if it did."""
+        return self.samples[-1].cause if self.samples else None
 
     @property
     def typical_s(self) -> float | None:
@@ -139,7 +146,7 @@ class Link:
         with self._lock:
             self._forget(key)
             if pause_s is None:
-                self._samples.append(Sample(key, now_s, took_s, answered=False))
+                self._samples.append(Sample(key, now_s, took_s, answered=False, cause=error.cause))
             else:
                 reason = _REASON_OF.get(error.cause, Reason.HTTP_ERROR)
                 self._closed_s = now_s

@@ -38,6 +38,8 @@ class Loop:
 
     name: str
     run: Callable[[Pulse], None]
+    longest_step_s: float = 0.0
+    """What one step may take without a heartbeat, where that is more than the supervisor's limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,15 @@ class Options(BaseModel):
             raise ValueError("there is no such user, or no home folder, for the ~ in it") from error
 
 
+class SinkOptions(Options):
+    """The options of a sink."""
+
+    @property
+    def target(self) -> str:
+        """What this sink has to itself: two sinks with one target would be in each other's way."""
+        raise NotImplementedError
+
+
 class Secret(Options):
     """A secret's whereabouts: the value itself never stands in the YAML file."""
 

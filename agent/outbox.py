@@ -70,6 +70,8 @@ class MemoryOutbox:
         self._restored = {delivery.id for delivery in earlier}
         for delivery in earlier:
             self.put(delivery)
+        if earlier:
+            _log.info("results of an earlier run wait for delivery %s", logs.fields(count=len(earlier), path=kept))
 
     def put(self, delivery: Delivery) -> None:
         """See Outbox."""
@@ -120,7 +122,11 @@ class MemoryOutbox:
     def close(self) -> None:
         """See Outbox."""
         with self._changed:
-            _keep(self._kept, tuple(self._waiting))
+            waiting = tuple(self._waiting)
+            _keep(self._kept, waiting)
+        if waiting:
+            detail = logs.fields(count=len(waiting), path=self._kept)
+            _log.warning("undelivered results are kept, and sent at the next start %s", detail)
 
     def status(self) -> OutboxStatus:
         """See Outbox."""

@@ -77,21 +77,33 @@ def find(model: str, *, base_dir: Path, variant: str | None = None) -> ModelPack
 
 def _found(model: str, named: Path, variant: str | None) -> ModelPackage | None:
     if named.is_file() and named.name != "model.yaml":
-        return _beside(named, variant)
+        return _single(named, variant)
     for folder in (named.parent if named.name == "model.yaml" else named, shipped("models", model)):
         if (folder / "model.yaml").is_file():
             return _from_manifest(folder, variant)
     return None
 
 
-def _beside(file: Path, variant: str | None) -> ModelPackage:
+def _single(file: Path, variant: str | None) -> ModelPackage:
+    """A file by itself, or with what a model.yaml beside it says of it."""
     if variant is not None:
         raise ConfigError(f"variant: {variant} needs a model package; {file} is a single file, so leave variant out")
-    return ModelPackage(name=file.stem, file=file, labels=())
+    page = file.parent / "model.yaml"
+    manifest = _manifest(document.read(page)) if page.is_file() else None
+    if manifest is None or file.name not in {manifest.file, *manifest.variants.values()}:
+        return ModelPackage(name=file.stem, file=file, labels=())
+    return _verified(file, manifest)
 
 
 def _from_manifest(folder: Path, variant: str | None) -> ModelPackage:
     page = document.read(folder / "model.yaml")
+    manifest = _manifest(page)
+    if variant is not None and variant not in manifest.variants:
+        raise ConfigError(f"{page.name}: has no variant {variant}; it has: {', '.join(manifest.variants) or 'none'}")
+    return _verified(folder / (manifest.file if variant is None else manifest.variants[variant]), manifest)
+
+
+def _manifest(page: document.Document) -> _Manifest:
     try:
         manifest = _Manifest.model_validate(page.data)
     except ValidationError as error:
@@ -99,9 +111,10 @@ def _from_manifest(folder: Path, variant: str | None) -> ModelPackage:
         raise ConfigError(*page.duplicates, *problems) from error
     if page.duplicates:
         raise ConfigError(*page.duplicates)
-    if variant is not None and variant not in manifest.variants:
-        raise ConfigError(f"{page.name}: has no variant {variant}; it has: {', '.join(manifest.variants) or 'none'}")
-    file = folder / (manifest.file if variant is None else manifest.variants[variant])
+    return manifest
+
+
+def _verified(file: Path, manifest: _Manifest) -> ModelPackage:
     _verify(file, manifest.sha256.get(file.name))
     return ModelPackage(name=manifest.name, file=file, labels=manifest.labels)
 

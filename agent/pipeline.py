@@ -45,6 +45,7 @@ class Shared:
     outboxes: Sequence[Outbox]
     identity: Identity
     deadline_s: float
+    one_camera: bool = True
 
 
 class Pipeline:
@@ -74,9 +75,9 @@ class Pipeline:
                 if self._source.live or self.latest.wait_empty(self._clock, _IDLE_WAIT_S):
                     self.capture_one()
         except ConfigError as error:
-            if self.telemetry.status().captured == 0:
+            if self._shared.one_camera and self.telemetry.status().captured == 0:
                 raise
-            raise SourceLost(str(error)) from error  # it was right once: one camera's change ends no other's work
+            raise SourceLost(str(error)) from error  # one camera's fault ends no other's work
         finally:
             self._source.close()
 

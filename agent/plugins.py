@@ -26,24 +26,25 @@ def options_of(kind: str, *, route: Route | None = None) -> tuple[type[Options],
 
 def build_source(options: Options, context: Context) -> Source:
     """The source that `options` describe."""
-    source: Source = _module("sources", _type(options)).build(options, context)
+    source: Source = _module("sources", type_of(options)).build(options, context)
     return source
 
 
 def build_engine(options: Options, context: Context, *, width: int | None = None) -> Engine:
     """The engine that `options` describe; `width` for those that can work on several frames at once."""
     extra = {} if width is None else {"width": width}
-    engine: Engine = _module("engines", _type(options)).build(options, context, **extra)
+    engine: Engine = _module("engines", type_of(options)).build(options, context, **extra)
     return engine
 
 
 def build_sink(options: Options, context: Context) -> Sink:
     """The sink that `options` describe."""
-    sink: Sink = _module("sinks", _type(options)).build(options, context)
+    sink: Sink = _module("sinks", type_of(options)).build(options, context)
     return sink
 
 
-def _type(options: Options) -> str:
+def type_of(options: Options) -> str:
+    """The plugin's name: what stands at `type:`."""
     return str(getattr(options, "type"))  # noqa: B009 - every plugin's Options has it; the base has not
 
 

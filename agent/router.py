@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from agent.errors import Cause
 from agent.flow import Decision, Reason, Route
 from agent.link import LinkView
 
@@ -29,6 +30,9 @@ PROBE_SHARE = 0.1
 PROBE_MIN_S = 0.5
 PROBE_MAX_S = 60.0
 """Ask again after 10 % of the time since the cloud last answered, so an outage is prolonged by a tenth at most."""
+
+_SAID = (Cause.SERVER, Cause.BAD_REQUEST, Cause.BAD_ANSWER, Cause.CAPTIVE_PORTAL)
+"""Failures in which something answered: an error, not silence."""
 
 
 class Mode(str, Enum):
@@ -59,7 +63,8 @@ class Router:
 
     def __init__(self, mode: Mode) -> None:
         self._mode = mode
-        self._on_cloud = False
+        self.on_cloud = False
+        """Whether the cloud is thought to serve, in mode auto."""
 
     def decide(self, deadline_s: float, *, link: LinkView, load: Load, now_s: float) -> Decision | None:
         """The route of one frame, or None when no lane has room for it now.
@@ -79,12 +84,12 @@ class Router:
 
     def _weigh(self, deadline_s: float, link: LinkView, load: Load, now_s: float) -> Decision | None:
         p = link.chance(deadline_s - now_s - MARGIN_S, now_s)
-        threshold = P_SEND + (-HYSTERESIS if self._on_cloud else HYSTERESIS)
+        threshold = P_SEND + (-HYSTERESIS if self.on_cloud else HYSTERESIS)
         open_ = now_s >= link.closed_until_s
-        self._on_cloud = open_ and p >= threshold
+        self.on_cloud = open_ and p >= threshold
         if not open_:
             return _local(link.closed_reason, deadline_s, load, now_s, p=p, threshold=threshold)
-        if not self._on_cloud:
+        if not self.on_cloud:
             if load.local_free and load.in_flight == 0 and _probe_due(link, now_s):
                 return Decision(Route.CLOUD, Reason.PROBE, deadline_s, now_s, p, threshold)
             return _local(_why_low(link, now_s), deadline_s, load, now_s, p=p, threshold=threshold)
@@ -120,6 +125,8 @@ def _why_low(link: LinkView, now_s: float) -> Reason:
     """Names what the time goes to, or that nothing is known."""
     if not link.samples:
         return Reason.NO_EVIDENCE
+    if link.newest_cause in _SAID:
+        return Reason.HTTP_ERROR
     if _silent(link, now_s):
         return Reason.DEAD
     return Reason.P_LOW_SERVER if link.server_share > 0.5 else Reason.P_LOW_BANDWIDTH  # noqa: PLR2004 - the larger part

@@ -64,6 +64,8 @@ class EmulatorSettings:
     project: str = "shapes/1"
     workspace: str = "emulator"
     keys: KeyRing = field(default_factory=lambda: keys.parse(DEFAULT_KEYS))
+    key_file: Path | None = None
+    """Where keys came from that are not to be shown."""
     cold_start_s: float = 1.0
     """0: the model is always loaded."""
     idle_unload_s: float = 600.0
@@ -79,6 +81,8 @@ class EmulatorSettings:
     fault: Fault | None = None
     schedule: Schedule | None = None
     """What the link does; None: nothing, it is as fast as this machine."""
+    until_input_ends: bool = False
+    """End with standard input: whoever holds its other end cannot leave the emulator behind."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be served. Raises ConfigError with one sentence for each mistake."""
@@ -303,12 +307,14 @@ async def _until_signal(emulator: Emulator) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if emulator.settings.until_input_ends:
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
     await emulator.run(stop, lambda: _announce(emulator))
 
 
 def _announce(emulator: Emulator) -> None:
     settings = emulator.settings
-    key = settings.keys.first_good or "none that works"
+    key = f"in {settings.key_file}" if settings.key_file else settings.keys.first_good or "none that works"
     control = f"{emulator.control_url}/emulator/state"
     sys.stdout.write(f"emulating {settings.project} on {emulator.url} (key: {key}); control at {control}\n")
     sys.stdout.flush()
@@ -326,6 +332,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--project", default=defaults.project, help="the model id that clients ask for (default %(default)s)")
     verdicts = ", ".join(verdict.value for verdict in Verdict)
     add("--key", action="append", metavar="KEY[=VERDICT]", help=f"a key the server knows, again for more; {verdicts}")
+    add("--key-file", type=Path, metavar="PATH", help="a file of such keys, one a line; other users see --key in ps")
     add("--cold-start-s", type=float, default=defaults.cold_start_s, help="seconds to load the model (%(default)s)")
     add("--idle-unload-s", type=float, default=defaults.idle_unload_s, help="idle seconds until unloaded (%(default)s)")
     add("--server-ms", type=float, default=0.0, help="mean milliseconds a request takes beside the inference (0)")
@@ -334,6 +341,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     presets = ", ".join(schedule.PRESETS)
     add("--link", metavar="PHASES", help=f"good:15,slow:10,dead:8; presets {presets}, or name=2mbit/60ms:10")
     add("--once", action="store_true", help="stay in the last link phase instead of beginning again")
+    add("--until-input-ends", action="store_true", help="end when standard input, a pipe or a terminal, has ended")
 
 
 def settings_from(args: argparse.Namespace) -> EmulatorSettings:
@@ -355,5 +363,21 @@ def settings_from(args: argparse.Namespace) -> EmulatorSettings:
         rate_limit_per_s=args.rate_limit_per_s,
         fault=faults.parse(args.fault) if args.fault else None,
         schedule=schedule.parse(args.link, once=args.once) if args.link else None,
-        keys=keys.parse(args.key or DEFAULT_KEYS),
+        keys=keys.parse([*(args.key or ()), *_keys_in(args.key_file)] or DEFAULT_KEYS),
+        key_file=args.key_file,
+        until_input_ends=args.until_input_ends,
     )
+
+
+def _keys_in(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except OSError as error:
+        raise ConfigError(f"the key file {path} cannot be read: {error.strerror}; check path and rights") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the key file {path} is not text; put a key on each line") from error
+    if not lines:
+        raise ConfigError(f"the key file {path} is empty; put a key on each line")
+    return lines

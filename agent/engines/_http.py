@@ -2,7 +2,8 @@
 
 httpx limits each socket operation, never the whole request: a peer that drips a byte a second holds it for ever. Here
 every read and write of a request gets the time that is left until its deadline, headers and body alike. The deadline
-belongs to the thread that makes the request; the connection pool is shared by the cloud lane's threads.
+belongs to the thread that makes the request; the connection pool is shared by the cloud lane's threads. What has no
+limit here is looking up a name, which takes what the system's resolver allows; kept connections make it rare.
 """
 
 import socket
@@ -102,11 +103,27 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        inner = self._inner.connect_tcp(host, port, self.left_s(timeout), local_address, socket_options)
-        return _Stream(inner, self)
+        addresses = _addresses(host, port)
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            share_s = self.left_s(timeout) / left  # one that is silent leaves time for the next
+            try:
+                return _Stream(self._inner.connect_tcp(address, port, share_s, local_address, socket_options), self)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if left == 1:
+                    raise
+        raise httpcore.ConnectError(f"{host} has no address")
 
     def sleep(self, seconds: float) -> None:
         raise NotImplementedError(f"retries are the runtime's, not the pool's (asked to sleep {seconds} s)")
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """The host's addresses in the system's order of preference. Raises httpcore.ConnectError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise httpcore.ConnectError(str(error)) from error
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class _Body(httpx.SyncByteStream):
@@ -174,7 +191,7 @@ class DeadlineClient:
         except (httpcore.TimeoutException, httpx.TimeoutException) as error:
             host = urlsplit(upload.url).hostname
             raise EngineUnavailable(f"{host} did not answer in time", Cause.TIMEOUT) from error
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpx.TransportError) as error:
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpx.TransportError, UnicodeError) as error:
             raise _translated(error, urlsplit(upload.url).hostname or upload.url) from error
         finally:
             self._backend.deadline.at_s = float("inf")
@@ -218,7 +235,7 @@ def _translated(error: Exception, host: str) -> EngineUnavailable:
     """The error as a sentence, with its cause by name."""
     chain = tuple(_chain(error))
     for cause in chain:
-        if isinstance(cause, socket.gaierror):
+        if isinstance(cause, socket.gaierror | UnicodeError):
             return EngineUnavailable(f"the name {host} cannot be resolved; is there a DNS server?", Cause.DNS)
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = cause.verify_message or str(cause)

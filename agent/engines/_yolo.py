@@ -21,6 +21,9 @@ _SCORE_SLACK = 0.02
 _NORMALISED_UP_TO = 2.0
 """Box centres cover the whole input: at most about 1 in units of the input, at least a stride in pixels."""
 
+_SMALLEST_PX = 0.01
+"""Results give two decimals: a box that is smaller in the frame, or lies in the padding, is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quantisation:
@@ -90,14 +93,21 @@ def refuse_other_heads(rows: NDArray[np.float32], file: Path) -> None:
 
 
 def decode(
-    raw: NDArray[np.generic], head: Head, letterbox: Letterbox, *, confidence: float, overlap: float
+    raw: NDArray[np.generic],
+    head: Head,
+    letterbox: Letterbox,
+    *,
+    frame_size: tuple[int, int],
+    confidence: float,
+    overlap: float,
 ) -> tuple[Prediction, ...]:
-    """Objects in the captured frame.
+    """Objects in the captured frame; boxes end at its edges.
 
     Args:
         raw: the output tensor without its batch axis, as stored.
         head: how to read it.
         letterbox: where the frame lies inside the model's input.
+        frame_size: the frame's width and height in pixels.
         confidence: keep scores at or above this.
         overlap: boxes of one class with a higher IoU are one object.
     """
@@ -112,7 +122,9 @@ def decode(
     boxes = _in_frame(head.quantisation.to_real(rows[:_BOX_ROWS, candidates]), head, letterbox)
     corners = np.stack([boxes[0] - boxes[2] / 2, boxes[1] - boxes[3] / 2, boxes[2], boxes[3]], axis=1)
     kept = suppress(corners, scores, class_ids, overlap=overlap)
-    return tuple(_prediction(boxes[:, row], float(scores[row]), int(class_ids[row]), head.labels) for row in kept)
+    boxes = _clipped(boxes, frame_size)
+    seen = (row for row in kept if boxes[2:, row].min() >= _SMALLEST_PX)
+    return tuple(_prediction(boxes[:, row], float(scores[row]), int(class_ids[row]), head.labels) for row in seen)
 
 
 def _in_frame(boxes: NDArray[np.float32], head: Head, letterbox: Letterbox) -> NDArray[np.float32]:
@@ -122,6 +134,14 @@ def _in_frame(boxes: NDArray[np.float32], head: Head, letterbox: Letterbox) -> N
     shift = np.array([[letterbox.left_px], [letterbox.top_px], [0], [0]], dtype=np.float32)
     scale = np.array([[letterbox.scale_x], [letterbox.scale_y]] * 2, dtype=np.float32)
     return np.asarray((boxes - shift) / scale, dtype=np.float32)
+
+
+def _clipped(boxes: NDArray[np.float32], frame_size: tuple[int, int]) -> NDArray[np.float32]:
+    """Centre-and-size boxes (4, n), cut off at the frame's edges; one that lies outside has no size left."""
+    limits = np.array(frame_size, dtype=np.float32)[:, None]
+    first = np.clip(boxes[:2] - boxes[2:] / 2, 0, limits)
+    last = np.clip(boxes[:2] + boxes[2:] / 2, 0, limits)
+    return np.concatenate([(first + last) / 2, last - first])
 
 
 def _prediction(box: NDArray[np.float32], score: float, class_id: int, labels: tuple[str, ...]) -> Prediction:

@@ -203,13 +203,13 @@ def _error_of(reply: "Reply", model: str) -> EngineError:
 
 def _message(reply: "Reply") -> str:
     """The error's text, wherever it stands: message, detail, or the body itself."""
-    text = reply.body[:2000].decode("utf-8", "replace").strip()
+    text = reply.body[:2000].decode("utf-8", "replace")
     try:
         body = json.loads(text)
-    except ValueError:
-        return text[:200] or "no text"
-    said = body.get("message") or body.get("detail") if isinstance(body, dict) else body
-    return str(said)[:200]
+    except (ValueError, RecursionError):
+        body = text
+    said = (body.get("message") or body.get("detail")) if isinstance(body, dict) else body
+    return " ".join(str(said).split())[:200] or "no text"
 
 
 def _seconds(text: str | None) -> float | None:
@@ -228,8 +228,8 @@ def _predictions(reply: "Reply", frame: Frame, *, sent_width: int, sent_height: 
         image = body.get("image") or {}
         width, height = float(image.get("width", sent_width)), float(image.get("height", sent_height))
         factors = frame.width / width, frame.height / height
-        return tuple(_prediction(item).scaled(*factors) for item in body["predictions"])
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        return tuple(_finite(_prediction(item).scaled(*factors)) for item in body["predictions"])
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise EngineUnavailable(f"the answer is not an object detection ({reason})", Cause.BAD_ANSWER) from error
 
@@ -237,7 +237,7 @@ def _predictions(reply: "Reply", frame: Frame, *, sent_width: int, sent_height: 
 def _json_body(reply: "Reply") -> dict[str, Any]:
     try:
         body = json.loads(reply.body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         start = reply.body[:200].lstrip().lower()
         if "html" in reply.headers.get("content-type", "") or start.startswith((b"<!doctype", b"<html")):
             text = "a web page came instead of an answer; a captive portal? Sign in to the network"
@@ -249,11 +249,15 @@ def _json_body(reply: "Reply") -> dict[str, Any]:
 
 
 def _prediction(item: dict[str, Any]) -> Prediction:
-    numbers = [float(item[name]) for name in ("x", "y", "width", "height", "confidence")]
-    if not all(math.isfinite(number) for number in numbers):
-        raise ValueError("a number is not finite")
-    x, y, width, height, confidence = numbers
+    x, y, width, height, confidence = (float(item[name]) for name in ("x", "y", "width", "height", "confidence"))
     return Prediction(x, y, width, height, confidence, str(item["class"]), int(item.get("class_id", -1)))
+
+
+def _finite(found: Prediction) -> Prediction:
+    numbers = (found.x, found.y, found.width, found.height, found.confidence)
+    if not all(math.isfinite(number) for number in numbers) or found.width < 0 or found.height < 0:
+        raise ValueError("a box is not finite")
+    return found
 
 
 def build(options: Options, context: Context, *, width: int = 6) -> Engine:

@@ -4,11 +4,11 @@ Talks to nothing but the CPU. A file that is no TFLite model, or no YOLOv8 detec
 reason; `vedette check --probe` runs one inference. State is owned by the one thread of the local lane.
 """
 
-import io
 import json
 import logging
 import os
 import zipfile
+import zlib
 from ast import literal_eval
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -27,6 +27,8 @@ from agent.ports import Context, Engine
 
 ROUTE: Final = Route.LOCAL
 _MAGIC = b"TFL3"
+_METADATA_UP_TO_BYTES = 1_000_000
+"""Exporters write about 3 kB; more is no list of class names."""
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +52,7 @@ class TFLite:
         self._options = options
         self._context = context
         self._interpreter: Any = None  # untyped library
+        self._input: _Input | None = None
         self._head: _yolo.Head | None = None
         self.model = options.model
 
@@ -60,28 +63,30 @@ class TFLite:
         self._interpreter = _load(found.file, self._options.threads or min(4, os.cpu_count() or 1))
         self._input = _Input(self._interpreter, found.file)
         self._output = self._interpreter.get_output_details()[0]
-        self._head = self._inspect(found)
+        self._head = self._inspect(found, self._input)
         _log.info("model loaded %s", self)
 
-    def _inspect(self, found: package.ModelPackage) -> _yolo.Head:
+    def _inspect(self, found: package.ModelPackage, tensor: "_Input") -> _yolo.Head:
         shape = tuple(int(size) for size in self._output["shape"])
-        width, height = self._input.width, self._input.height
+        width, height = tensor.width, tensor.height
         last = _yolo.anchors_last(shape, width=width, height=height)
         labels = found.labels or _labels_inside(found.file)
         classes = (shape[1] if last else shape[2]) - 4
         if labels and len(labels) != classes:
             raise EngineBroken(f"{found.file}: finds {classes} classes but {len(labels)} labels are given for it")
         if not labels:
-            _log.warning("%s carries no class names; put them into a model.yaml beside it (labels: [...])", found.file)
+            _log.warning("%s carries no class names; put name, file and labels into a model.yaml beside it", found.file)
         quantisation = _quantisation(self._output)
-        raw = self._run(np.full((height, width, 3), imaging.GREY, dtype=np.uint8))
+        tensor.fill(np.full((height, width, 3), imaging.GREY, dtype=np.uint8))
+        self._invoke()
+        raw = self._invoke()
         rows = quantisation.to_real(raw if last else raw.T)
         _yolo.refuse_other_heads(rows, found.file)
         return _yolo.Head(last, _yolo.looks_normalised(rows), quantisation, width, height, labels)
 
     def infer(self, frame: Frame, give_up_s: float) -> Answer:  # noqa: ARG002 - a local run cannot be interrupted
         """See Engine. Raises EngineBroken."""
-        if self._head is None:
+        if self._head is None or self._input is None:
             raise EngineBroken("the model is not loaded")
         clock, options = self._context.clock, self._options
         begun_s = clock.now()
@@ -90,15 +95,16 @@ class TFLite:
         filled_s = clock.now()
         raw = self._invoke()
         invoked_s = clock.now()
-        found = _yolo.decode(raw, self._head, letterbox, confidence=options.confidence, overlap=options.overlap)
+        found = _yolo.decode(
+            raw,
+            self._head,
+            letterbox,
+            frame_size=(frame.width, frame.height),
+            confidence=options.confidence,
+            overlap=options.overlap,
+        )
         timings = Timings(filled_s - begun_s, invoked_s - filled_s, clock.now() - invoked_s)
         return Answer(found, self.model, "tflite", timings)
-
-    def _run(self, canvas: Pixels) -> NDArray[np.generic]:
-        self._input.fill(canvas)
-        self._invoke()
-        raw: NDArray[np.generic] = self._invoke().copy()
-        return raw
 
     def _invoke(self) -> NDArray[np.generic]:
         """The output tensor without its batch axis: a view that the next run overwrites."""
@@ -111,7 +117,7 @@ class TFLite:
 
     def close(self) -> None:
         """Free the interpreter."""
-        self._interpreter = self._head = None
+        self._interpreter = self._input = self._head = None  # the input's view holds the interpreter, too
 
     def __repr__(self) -> str:
         head = self._head
@@ -189,17 +195,26 @@ def _interpreter_class() -> Any:  # noqa: ANN401 - untyped libraries
 
 
 def _labels_inside(file: Path) -> tuple[str, ...]:
-    """Class names from the zip archive that exporters append to the model; empty when there is none."""
-    data = file.read_bytes()
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        return ()
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for entry in archive.namelist():
-            text = archive.read(entry).decode("utf-8", "replace")
-            names = _parsed(text).get("names") if entry.endswith((".json", ".txt")) else None
-            if isinstance(names, dict):
-                return tuple(str(names[key]) for key in sorted(names, key=int))
+    """Class names from the zip archive that exporters append to the model; empty when there is none to be read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for entry in filter(_may_be_metadata, archive.infolist()):
+                if labels := _in_order(_parsed(_text(archive, entry)).get("names")):
+                    return labels
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+        _log.debug("%s: no class names in it: %s", file, error)  # no archive, a damaged one, or one with a password
     return ()
+
+
+def _may_be_metadata(entry: zipfile.ZipInfo) -> bool:
+    small = entry.file_size <= _METADATA_UP_TO_BYTES
+    plain = entry.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+    return entry.filename.endswith((".json", ".txt")) and small and plain
+
+
+def _text(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
+    with archive.open(entry) as opened:
+        return opened.read(_METADATA_UP_TO_BYTES).decode("utf-8", "replace")
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -207,11 +222,20 @@ def _parsed(text: str) -> dict[str, Any]:
     for parse in (json.loads, literal_eval):
         try:
             value = parse(text)
-        except (ValueError, SyntaxError):
-            continue
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            continue  # both parsers call text that is nested too deeply out of memory or out of stack
         if isinstance(value, dict):
             return value
     return {}
+
+
+def _in_order(names: object) -> tuple[str, ...]:
+    """`names`, a mapping of class id to name, by class id; empty unless the ids are 0, 1, 2 and so on."""
+    if not isinstance(names, dict):
+        return ()
+    found = [names.get(class_id, names.get(str(class_id))) for class_id in range(len(names))]
+    labels = tuple(name for name in found if isinstance(name, str))
+    return labels if len(labels) == len(names) else ()
 
 
 def build(options: Options, context: Context) -> Engine:

@@ -27,8 +27,6 @@ Version: TypeAlias = Literal["5", "3.1.1"]
 QOS: Final = 1
 _WINDOW: Final = 20
 """Messages on the wire at once: Mosquitto's and paho's own default for one client."""
-_EXPIRY_S: Final = 3600
-"""MQTT 5: how long the broker remembers this client after a lost connection; longer than a reboot takes."""
 _FAREWELL_S: Final = 1.0
 """How long `end` waits until DISCONNECT is on its way."""
 _LARGEST_PACKET_BYTES: Final = 268_435_460
@@ -104,7 +102,8 @@ class Session:
     def connect(self) -> None:
         """Send CONNECT and start the network thread; `answer` comes later. Raises OSError or UnicodeError."""
         broker = self._broker
-        settings = _lasting_session() if self._version == "5" else {}
+        # A publisher has nothing to come back to at the broker: what was not acknowledged waits in the outbox.
+        settings: dict[str, Any] = {"clean_start": True} if self._version == "5" else {}
         self._client.connect(broker.host, broker.port, keepalive=broker.keepalive_s, **settings)
         self._client.loop_start()
 
@@ -163,7 +162,7 @@ def _client(broker: Broker, version: Version) -> "Client":
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=broker.client_id,
-        clean_session=None if version == "5" else False,
+        clean_session=None if version == "5" else True,
         protocol=MQTTv5 if version == "5" else MQTTv311,
         reconnect_on_failure=False,
     )
@@ -175,15 +174,6 @@ def _client(broker: Broker, version: Version) -> "Client":
     if broker.tls is not None:
         client.tls_set_context(broker.tls)
     return client
-
-
-def _lasting_session() -> dict[str, Any]:
-    from paho.mqtt.packettypes import PacketTypes
-    from paho.mqtt.properties import Properties
-
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho left it so
-    properties.SessionExpiryInterval = _EXPIRY_S
-    return {"clean_start": False, "properties": properties}
 
 
 class _ClosingSocket(ssl.SSLSocket):

@@ -20,7 +20,7 @@ from pydantic import Field
 from agent import logs
 from agent.errors import Cause, SinkUnavailable
 from agent.flow import Delivery, Outcome
-from agent.options import Options as BaseOptions
+from agent.options import SinkOptions
 from agent.ports import Context, Sink
 from agent.sinks import _lines
 
@@ -30,7 +30,7 @@ _LONGEST_LINE_BYTES: Final = 16 * 1024 * 1024
 _log = logging.getLogger(__name__)
 
 
-class Options(BaseOptions):
+class Options(SinkOptions):
     """JSON lines in a local file."""
 
     type: Literal["jsonl"] = Field(description="one JSON line per result in a local file")
@@ -43,6 +43,11 @@ class Options(BaseOptions):
         description="true: every batch is on the medium before it counts as delivered, which wears out SD cards; "
         "false: a power cut may lose what the system had not written yet, about the last 30 seconds",
     )
+
+    @property
+    def target(self) -> str:
+        """The file."""
+        return f"the file {os.path.normpath(self.path.expanduser())}"
 
 
 class JsonLines:

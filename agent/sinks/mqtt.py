@@ -28,7 +28,7 @@ from agent import logs
 from agent.errors import SinkUnavailable
 from agent.flow import Delivery, Outcome
 from agent.options import Options as BaseOptions
-from agent.options import Port, Secret
+from agent.options import Port, Secret, SinkOptions
 from agent.ports import Context, Sink
 from agent.sinks import _mqtt_words as words
 from agent.sinks._mqtt_session import Broker, Session, Version, packet_bytes, tls_context
@@ -47,7 +47,7 @@ class TLS(BaseOptions):
     verify: bool = Field(True, description="false: any certificate will do, and anyone may read along; for trials only")
 
 
-class Options(BaseOptions):
+class Options(SinkOptions):
     """An MQTT broker. QoS is always 1."""
 
     type: Literal["mqtt"] = Field(description="results to an MQTT broker, QoS 1")
@@ -59,7 +59,7 @@ class Options(BaseOptions):
     tls: TLS | None = Field(None, description="left out: not encrypted; {}: encrypted, with the system's CAs")
     topic_prefix: str | None = Field(None, description="what every topic begins with; left out: vedette/AGENT")
     keepalive_s: int = Field(30, ge=5, le=65535, description="a ping after so many silent seconds")
-    connect_timeout_s: float = Field(5.0, gt=0, le=10, description="seconds for each of: TCP, TLS, the broker's answer")
+    connect_timeout_s: float = Field(5.0, gt=0, le=5, description="seconds for each of: TCP, TLS, the broker's answer")
     ack_timeout_s: float = Field(10.0, gt=0, le=20, description="seconds in which a batch is acknowledged")
     protocol: Literal["auto", "5", "3.1.1"] = Field("auto", description="auto: MQTT 5, and 3.1.1 if that is refused")
 
@@ -80,6 +80,20 @@ class Options(BaseOptions):
         if self.password is not None and self.username is None:
             raise ValueError("a password needs a username beside it")
         return self
+
+    @field_validator("host")
+    @classmethod
+    def _name_alone(cls, value: str) -> str:
+        if "/" in value or value.count(":") == 1:
+            raise ValueError(
+                "give the name or address alone; the port has its own key, and TLS is switched on by tls: {}"
+            )
+        return value
+
+    @property
+    def target(self) -> str:
+        """The client id at the broker, which throws the older of two clients off."""
+        return f"the client id {self.client_id or 'vedette-AGENT'} at {self.host}, port {self.port or 'left out'}"
 
 
 class _VersionRefused(SinkUnavailable):

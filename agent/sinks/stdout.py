@@ -13,7 +13,7 @@ from pydantic import Field
 
 from agent.errors import ConfigError, SinkUnavailable
 from agent.flow import Delivery, Outcome
-from agent.options import Options as BaseOptions
+from agent.options import SinkOptions
 from agent.ports import Context, Sink
 from agent.sinks import _lines
 
@@ -21,10 +21,15 @@ _DESCRIPTOR: Final = 1
 """Written without Python's buffer: what a reader did not take cannot fail a second time when Python ends."""
 
 
-class Options(BaseOptions):
+class Options(SinkOptions):
     """JSON lines on standard output."""
 
     type: Literal["stdout"] = Field(description="one JSON line per result on standard output")
+
+    @property
+    def target(self) -> str:
+        """Standard output."""
+        return "standard output"
 
 
 class Stdout:

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from agent import imaging
-from agent.errors import ConfigError, SourceEnded
+from agent.errors import ConfigError, SourceEnded, SourceLost
 from agent.flow import Pixels
 from agent.options import Options as BaseOptions
 from agent.ports import Context, Source
@@ -39,6 +39,7 @@ class ImageFolder:
         self._folder = context.base_dir / options.path
         self._files: tuple[Path, ...] = ()
         self._left: Iterator[Path] = iter(())
+        self._readable = 0
 
     def open(self) -> None:
         """List the folder. Raises ConfigError when there is none, or no picture in it."""
@@ -51,14 +52,18 @@ class ImageFolder:
         self._left = iter(self._files)
 
     def read(self) -> Pixels:
-        """See Source. Raises SourceEnded, FrameUnreadable."""
+        """See Source. Raises SourceEnded, FrameUnreadable, SourceLost (a round without a picture)."""
         path = next(self._left, None)
         if path is None and self._loop:
-            self._left = iter(self._files)
+            if self._readable == 0:
+                raise SourceLost(f"{self._folder}: none of its {len(self._files)} pictures can be read")
+            self._left, self._readable = iter(self._files), 0
             path = next(self._left, None)
         if path is None:
             raise SourceEnded(f"{self._folder}: that was the last picture")
-        return imaging.read_image(path)
+        pixels = imaging.read_image(path)
+        self._readable += 1
+        return pixels
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -45,7 +45,7 @@ class FramePath(RuleBasedStateMachine):
         self.outbox = ListOutbox()
         shared = Shared(self.clock, bell, link, self.lanes, [self.outbox], Identity("a", "boot"), DEADLINE_S)
         self.pipelines = [Pipeline(name, ScriptedSource(), shared) for name in ("east", "west")]
-        self.admission = Admission(self.pipelines, Router(Mode.AUTO), link=link, lanes=self.lanes)
+        self.admission = Admission(self.pipelines, Router(Mode.AUTO), link=link, lanes=self.lanes, clock=self.clock)
         self.running: list[tuple[Route, Gate, threading.Thread]] = []
 
     @rule(camera=st.integers(0, 1))

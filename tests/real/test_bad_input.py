@@ -1,12 +1,14 @@
 """What is wrong is said in a sentence, and the exit code tells the service manager whether to try again."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from real.agent_process import REPOSITORY, records, vedette
+from real.agent_process import REPOSITORY, records, start_vedette, vedette
+from real.broker import wait_until
 
 SHAPES = REPOSITORY / "models" / "shapes" / "shapes_320_full_int8.tflite"
 CONFIG = """
@@ -114,3 +116,23 @@ def test_pictures_of_every_kind_are_answered_or_counted(tmp_path: Path) -> None:
         (64, 48),
     ]
     assert "e_text.jpg is not a picture" in stderr
+
+
+def test_a_video_that_vanishes_ends_no_other_camera(tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "loop.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(20):
+        writer.write(np.full((48, 64, 3), 90, np.uint8))
+    writer.release()
+    looped = "{type: video_file, path: loop.avi, loop: true, realtime: true}"
+    (tmp_path / "vedette.yaml").write_text(
+        CONFIG.format(source=f"{looped}\n  - {{name: scene, source: {{type: synthetic}}}}", model="shapes")
+    )
+    process = start_vedette("run", "vedette.yaml", folder=tmp_path)
+    results = tmp_path / "results.jsonl"
+    wait_until(lambda: results.exists() and '"cam"' in results.read_text(), "a result of the video")
+    (tmp_path / "loop.avi").unlink()
+    wait_until(lambda: "no such" in (tmp_path / "stderr.txt").read_text().lower(), "the word that the video is gone")
+    lines = len(results.read_text().splitlines())
+    wait_until(lambda: len(results.read_text().splitlines()) > lines + 5, "results of the other camera")
+    process.send_signal(signal.SIGHUP)  # the terminal went away: an orderly stop as well
+    assert process.wait(20) == 0

@@ -105,7 +105,7 @@ def test_whatever_the_cloud_does_every_frame_has_one_fate_and_its_answer_in_time
         cloud.kill()
         assert eventually(served_by("local", 10), 10), "the killed API was not left"
     finally:
-        agent.stop_asked.set()
+        agent.stop.ask()
         runner.join(20)
     assert not runner.is_alive()
     for pipeline in agent.pipelines:

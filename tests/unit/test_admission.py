@@ -28,7 +28,7 @@ class Yard:
         lanes = {Route.LOCAL: self.lane}
         shared = Shared(self.clock, bell, link, lanes, [self.outbox], Identity("a", "boot"), DEADLINE_S)
         self.pipelines = [Pipeline(f"cam{n}", source, shared) for n, source in enumerate(sources)]
-        self.admission = Admission(self.pipelines, Router(Mode.LOCAL_ONLY), link=link, lanes=lanes)
+        self.admission = Admission(self.pipelines, Router(Mode.LOCAL_ONLY), link=link, lanes=lanes, clock=self.clock)
 
     def turn(self) -> None:
         self.admission.step(self.clock.now(), DEADLINE_S)

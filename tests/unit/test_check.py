@@ -80,7 +80,7 @@ def test_a_line_begins_with_how_it_went() -> None:
 def test_a_camera_that_works_says_its_size_and_which_opencv_reads_it(tmp_path: Path) -> None:
     found = of_camera(tmp_path, "{type: synthetic, width: 320, height: 240}")
     assert found == check.Finding(
-        "camera gate", fine=True, text=f"gives pictures of 320x240 (OpenCV {imaging.opencv_version()})"
+        "camera gate", fine=True, text=f"gives pictures of 320x240 ({imaging.opencv_summary()})"
     )
 
 

@@ -156,3 +156,34 @@ def test_every_package_in_this_checkout_is_whole() -> None:
         found = package.find(folder.name, base_dir=Path("/nowhere"))
         assert found.labels
         assert found.name == folder.name
+
+
+@pytest.mark.parametrize("name", ["birds_int8.tflite", "birds_float32.tflite"])
+def test_a_file_that_the_manifest_beside_it_lists_is_what_the_manifest_says(name: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "birds")
+    found = package.find(f"birds/{name}", base_dir=tmp_path)
+    assert found == package.ModelPackage("birds", folder / name, ("robin", "wren"))
+
+
+def test_a_listed_file_is_checked_against_the_manifest_beside_it(tmp_path: Path) -> None:
+    write(tmp_path / "birds", f"{MANIFEST}sha256: {{birds_float32.tflite: {'f' * 64}}}\n")
+    assert "sha256 differs" in str(refusal("birds/birds_float32.tflite", tmp_path))
+    assert package.find("birds/birds_int8.tflite", base_dir=tmp_path).name == "birds"
+
+
+def test_a_manifest_that_lists_other_files_says_nothing_of_this_one(tmp_path: Path) -> None:
+    folder = write(tmp_path / "birds")
+    (folder / "yolo.tflite").write_bytes(b"x")
+    found = package.find("birds/yolo.tflite", base_dir=tmp_path)
+    assert found == package.ModelPackage("yolo", folder / "yolo.tflite", ())
+
+
+def test_a_mistake_in_the_manifest_beside_a_file_is_named_with_its_line(tmp_path: Path) -> None:
+    write(tmp_path / "birds", "labels: [robin]\n")
+    problems = refusal("birds/birds_int8.tflite", tmp_path).problems
+    assert any(problem.startswith(f"{tmp_path}/birds/model.yaml:1: file: ") for problem in problems)
+
+
+def test_a_listed_file_needs_no_variant(tmp_path: Path) -> None:
+    write(tmp_path / "birds")
+    assert "so leave variant out" in str(refusal("birds/birds_int8.tflite", tmp_path, "int8"))

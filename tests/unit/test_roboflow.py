@@ -199,6 +199,15 @@ def test_each_status_has_its_meaning(
         (b'{"image": {"width": 0, "height": 0}, "predictions": []}', {}, Cause.BAD_ANSWER),
         (b'{"predictions": {"helmet": {"confidence": 0.9}}}', {}, Cause.BAD_ANSWER),
         (json.dumps({"predictions": [{**DETECTION, "x": float("nan")}]}).encode(), {}, Cause.BAD_ANSWER),
+        (
+            json.dumps({"image": {"width": float("nan"), "height": 1}, "predictions": [DETECTION]}).encode(),
+            {},
+            Cause.BAD_ANSWER,
+        ),
+        (json.dumps({"image": {"width": -1, "height": 1}, "predictions": [DETECTION]}).encode(), {}, Cause.BAD_ANSWER),
+        (b"[" * 50_000, {}, Cause.BAD_ANSWER),
+        (json.dumps({"predictions": [{**DETECTION, "x": 10**400}]}).encode(), {}, Cause.BAD_ANSWER),
+        (json.dumps({"predictions": [{**DETECTION, "class_id": 1e999}]}).encode(), {}, Cause.BAD_ANSWER),
     ],
 )
 def test_an_answer_that_is_not_the_apis_is_named_and_never_published(
@@ -242,6 +251,35 @@ def test_the_deadline_holds_while_the_server_takes_nothing(tmp_path: Path) -> No
     assert SystemClock().now() - begun_s < 6
 
 
+def silent_everywhere(stack: contextlib.ExitStack, addresses: list[str]) -> int:
+    """A port at which none of `addresses` answers a connection: the backlog is full."""
+    port = 0
+    for address in addresses:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((address, port))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex((address, port))
+    return port
+
+
+def test_the_deadline_holds_for_a_name_with_many_silent_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = [f"127.0.0.{n}" for n in range(1, 6)]
+    with contextlib.ExitStack() as stack:
+        port = silent_everywhere(stack, addresses)
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+        monkeypatch.setattr("agent.engines._http.socket.getaddrinfo", lambda *_, **__: found)
+        begun_s = SystemClock().now()
+        error = error_of(f"http://many.test:{port}", tmp_path, within_s=1.0)
+    assert error.cause is Cause.TIMEOUT
+    assert SystemClock().now() - begun_s < 3  # a second for each would be five
+
+
 def test_requests_that_timed_out_leave_the_connection_pool_usable(script: Script, url: str, tmp_path: Path) -> None:
     engine = an_engine(url, tmp_path)
     script.drip_s = 0.05
@@ -259,6 +297,7 @@ def test_a_server_that_is_not_there_and_a_name_that_does_not_exist_are_told_apar
         port = free.getsockname()[1]
     assert error_of(f"http://127.0.0.1:{port}", tmp_path).cause is Cause.CONNECT
     assert error_of("http://no-such-host.invalid", tmp_path).cause is Cause.DNS
+    assert error_of(f"http://{'x' * 70}.invalid", tmp_path).cause is Cause.DNS
 
 
 def test_an_address_that_speaks_no_tls_is_named_as_such(script: Script, url: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.errors import Cause
 from agent.flow import Decision, Reason, Route
 from agent.link import LinkView, Sample
 from agent.router import HEDGE_RUNS, HEDGE_SLACK_S, PROBE_MAX_S, Load, Mode, Router, in_flight_limit
@@ -18,7 +19,8 @@ NEVER = float("-inf")
 def view(*times_s: float | None, sent_s: float = NOW_S, good_s: float = NOW_S, server_s: float = 0.03) -> LinkView:
     """A link whose recent requests took `times_s`; None: no answer."""
     samples = tuple(
-        Sample(("cam", n), NOW_S, 0.5 if t is None else t, t is not None, server_s) for n, t in enumerate(times_s)
+        Sample(("cam", n), NOW_S, 0.5 if t is None else t, t is not None, server_s=server_s)
+        for n, t in enumerate(times_s)
     )
     return LinkView(samples, good_s, sent_s, NEVER, Reason.HTTP_ERROR)
 
@@ -57,6 +59,11 @@ def test_the_hedge_never_starts_in_the_past() -> None:
 def test_a_bad_link_keeps_the_frame_here_and_says_why(link: LinkView, reason: Reason) -> None:
     decision = decide(link)
     assert (decision.route, decision.reason) == (Route.LOCAL, reason)
+
+
+def test_a_cloud_that_answers_with_errors_is_not_called_dead() -> None:
+    failed = Sample(("cam", 1), NOW_S, 0.1, answered=False, cause=Cause.SERVER)
+    assert decide(replace(view(None, good_s=NOW_S - 30), samples=(failed,))).reason is Reason.HTTP_ERROR
 
 
 def test_a_dead_link_is_asked_again_with_a_real_frame_and_the_local_run_starts_at_once() -> None:
