@@ -1,9 +1,11 @@
 """The live line on a terminal, and what it says. Owner: main thread; log lines of any thread pass through it."""
 
+import contextlib
 import errno
 import os
 import shutil
 import threading
+from pathlib import Path
 from typing import TextIO
 
 from agent.app import Agent
@@ -73,7 +75,7 @@ class Terminal:
     def _silence(self) -> None:
         """Let all that still comes, and what the stream has kept, go nowhere instead of failing again, or at exit."""
         self.live, self._line = False, ""
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path of ours
+        with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), self._stream.fileno())
 
 

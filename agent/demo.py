@@ -84,13 +84,17 @@ def _emulator(port: int, key_file: Path, log: Path) -> Iterator[None]:
     with (
         log.open("wb") as said,
         subprocess.Popen(  # noqa: S603 - ourselves
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,  # a Ctrl-C is for the agent, whose last requests are still answered
         ) as process,
     ):
         try:
             _wait_until_ready(process, log)
             yield
-            if process.poll():  # 0: the Ctrl-C that ended the agent has ended it as well
+            if process.poll() is not None:
                 _log.warning("the emulated API had ended before the agent: %s", _last_words(process, log))
         finally:
             _end(process)

@@ -31,8 +31,10 @@ class Home(NamedTuple):
 
 
 _PLUGINS = tuple(f"agent/{family}/[a-z]*.py" for family in FAMILIES)
-_DECLARES = ("agent/options.py", "agent/config.py", "agent/mistakes.py", "agent/package.py", *_PLUGINS)
-"""The YAML file's keys are declared with pydantic, each in its plugin."""
+_DECLARES = ("agent/options.py", "agent/config.py", "agent/package.py", *_PLUGINS)
+"""The keys of the YAML files are declared with pydantic, a plugin's in the plugin."""
+_EXPLAINS = ("agent/options.py", "agent/mistakes.py", *_PLUGINS)
+"""Mistakes in them have pydantic's own types, which its public package does not give."""
 _COMPUTES = (
     "agent/flow.py",  # a picture's type is part of the vocabulary
     "agent/imaging.py",
@@ -50,7 +52,7 @@ HOMES = {
     "numpy": Home(_COMPUTES, "numpy"),
     "paho": Home(("agent/sinks/_mqtt_session.py",), "paho-mqtt"),
     "pydantic": Home(_DECLARES, "pydantic"),
-    "pydantic_core": Home(_DECLARES, "pydantic-core"),
+    "pydantic_core": Home(_EXPLAINS, "pydantic-core"),
     "starlette": Home(("agent/emulator/api.py",), "starlette"),
     "tflite_runtime": Home(("agent/engines/tflite.py",), "tflite-runtime"),
     "uvicorn": Home(("agent/emulator/server.py",), "uvicorn"),
@@ -136,17 +138,15 @@ def test_no_library_has_a_home_where_it_is_not_imported() -> None:
         for pattern in home.files
         if not any(name == library and fnmatchcase(path, pattern) for name, path in used)
     }
-    # A plugin without keys of its own has no use for pydantic's fields, nor any need of its errors.
-    assert {(library, pattern) for library, pattern in idle if library != "pydantic_core"} == set()
+    # Nothing in today's sources and sinks needs a mistake of its own; those of tomorrow may.
+    assert idle <= {("pydantic_core", pattern) for pattern in _PLUGINS}
 
 
 def test_every_library_that_is_imported_is_declared() -> None:
     project = PYPROJECT.split("[project]", maxsplit=1)[1].split("[project.scripts]", maxsplit=1)[0]
     declared = {name.lower().replace("_", "-") for name in re.findall(r'^    "([\w.-]+)', project, re.MULTILINE)}
     used = {library for path in MODULES for library in libraries(text(path))}
-    assert sorted(HOMES[library].distribution for library in used) == sorted(
-        HOMES[library].distribution for library in used if HOMES[library].distribution in declared
-    )
+    assert {HOMES[library].distribution for library in used} - declared == set()
 
 
 # Plugins

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def test_ci_runs_the_readmes_test_command() -> None:
 def test_the_benchmarks_options_are_those_the_readme_shows() -> None:
     options = re.search(r"scripts/bench ((?:--\w+ \S+ ?)+)`", README)
     assert options is not None
-    usage = subprocess.run([REPOSITORY / "scripts/bench", "--help"], capture_output=True, text=True, check=True).stdout
+    usage = subprocess.run(
+        [sys.executable, REPOSITORY / "scripts/bench.py", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     assert [name for name in re.findall(r"--\w+", options[1]) if name not in usage] == []
 
 

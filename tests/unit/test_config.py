@@ -535,3 +535,26 @@ def test_a_key_that_the_example_leaves_out_is_shown_with_its_default(whole: Docu
 def test_the_example_begins_with_the_line_that_gives_editors_the_schema() -> None:
     first = EXAMPLE.read_text(encoding="utf-8").splitlines()[0]
     assert first == "# yaml-language-server: $schema=vedette.schema.json"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("{type: stdout}", "{type: stdout}"),
+        ("{type: jsonl, path: a.jsonl}", "{type: jsonl, path: ./b/../a.jsonl}"),
+        ("{type: mqtt, host: broker}", "{type: mqtt, host: broker}"),
+    ],
+)
+def test_two_sinks_that_would_be_in_each_others_way_are_refused(one: str, other: str) -> None:
+    said = only(sink(f"{one}\n  - {other}"))
+    assert said.startswith("f.yaml:8: sinks: two sinks have ")
+
+
+def test_two_sinks_of_one_type_with_targets_of_their_own_are_fine() -> None:
+    brokers = "{type: mqtt, host: one}\n  - {type: mqtt, host: other}"
+    parsed(sink(f"{brokers}\n  - {{type: jsonl, path: a}}\n  - {{type: jsonl, path: b}}"))
+
+
+@pytest.mark.parametrize("host", ["mqtt://broker", "broker:1883"])
+def test_a_brokers_host_is_its_name_alone(host: str) -> None:
+    assert "the port has its own key" in only(sink(f'{{type: mqtt, host: "{host}"}}'))

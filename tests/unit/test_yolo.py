@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from agent.engines import _yolo
 from agent.engines._yolo import Head, Quantisation
+from agent.errors import EngineBroken
 from agent.flow import Prediction
 from agent.imaging import Letterbox
 
@@ -93,7 +94,7 @@ def box(found: Prediction) -> Box:
     ids=["bars above and below", "bars left and right", "no bars"],
 )
 def test_every_kind_of_output_gives_the_boxes_of_the_captured_frame(
-    place: tuple[Letterbox, tuple[int, int]], cat: Box, owl: Box, kind: str, last: bool
+    place: tuple[Letterbox, tuple[int, int]], cat: Box, owl: Box, *, kind: str, last: bool
 ) -> None:
     raw, head = tensor((130, 100, 40, 40, 0, 0.9), (200, 160, 30, 100, 2, 0.6), kind=kind, last=last)
     found = decode(raw, head, place)
@@ -207,7 +208,7 @@ def test_an_output_of_another_shape_is_refused_with_the_right_one(shape: tuple[i
 def test_scores_that_are_none_are_refused_with_the_file(score: float) -> None:
     rows = np.zeros((7, 5), dtype=np.float32)
     rows[6, 3] = score
-    with pytest.raises(EngineBroken, match="m.tflite: its scores are not between 0 and 1"):
+    with pytest.raises(EngineBroken, match=r"m\.tflite: its scores are not between 0 and 1"):
         _yolo.refuse_other_heads(rows, FILE)
 
 
