@@ -82,19 +82,21 @@ def _run(options: argparse.Namespace) -> int:
     terminal = Terminal(sys.stderr)
     if options.config is not None:
         settings = config.load(options.config)
-        return _run_with(settings, options.config.resolve().parent, terminal, options.seconds)
+        folder = options.config.resolve().parent
+        return _run_with(settings, terminal, options.seconds, base_dir=folder, state_dir=app.state_dir())
+    terminal.write(
+        "No configuration given: a drawn scene, the shipped model and an emulated hosted API whose link changes.\n"
+        f"Results go to {demo.results_file()}. Stop with Ctrl-C. For your own cameras: vedette run CONFIG.yaml\n"
+    )
+    terminal.flush()
     with demo.defaults(print_results=not sys.stdout.isatty()) as shown:
-        terminal.write(
-            "No configuration given: a drawn scene, the shipped model and an emulated hosted API whose link changes.\n"
-            f"Results go to {shown.results}. Stop with Ctrl-C. For your own cameras: vedette run CONFIG.yaml\n"
-        )
-        return _run_with(shown.config, Path.cwd(), terminal, options.seconds)
+        return _run_with(shown.config, terminal, options.seconds, base_dir=Path.cwd(), state_dir=shown.state_dir)
 
 
-def _run_with(settings: Config, base_dir: Path, terminal: Terminal, seconds: float | None) -> int:
+def _run_with(settings: Config, terminal: Terminal, seconds: float | None, *, base_dir: Path, state_dir: Path) -> int:
     journal = sdnotify.under_journal()
     logs.setup(terminal, level=settings.log.level, with_time=not journal, journal=journal)
-    running = app.build(settings, base_dir=base_dir, state_dir=app.state_dir())
+    running = app.build(settings, base_dir=base_dir, state_dir=state_dir)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: running.stop.ask())
     try:

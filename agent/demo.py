@@ -5,6 +5,7 @@ The emulator is a process of its own, so the agent meets it through real sockets
 
 import contextlib
 import logging
+import os
 import secrets
 import select
 import socket
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from agent import config, document
 from agent.config import Config
-from agent.errors import AgentError
+from agent.errors import AgentError, ConfigError
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ class Demo:
     """A configuration whose cloud runs for as long as the context lasts."""
 
     config: Config
-    results: Path
+    state_dir: Path
+    """Gone when the demonstration ends, and with it what no sink had taken."""
 
 
 @contextlib.contextmanager
@@ -64,7 +66,7 @@ def defaults(*, print_results: bool) -> Iterator[Demo]:
     Args:
         print_results: also write each result to standard output.
     """
-    results = Path.cwd() / RESULTS_FILE
+    results = results_file()
     with tempfile.TemporaryDirectory(prefix="vedette-demo-") as name:
         folder, port = Path(name), free_port()
         key_file = folder / "key"
@@ -72,7 +74,15 @@ def defaults(*, print_results: bool) -> Iterator[Demo]:
         stdout = "\n  - {type: stdout}" if print_results else ""
         text = _DEFAULTS.format(port=port, key_file=key_file, results=results, stdout=stdout)
         with _emulator(port, key_file, folder / "emulator.log"):
-            yield Demo(config.validate(document.parse(text, name="built-in defaults")), results)
+            yield Demo(config.validate(document.parse(text, name="built-in defaults")), folder)
+
+
+def results_file() -> Path:
+    """Where the demonstration's results go. Raises ConfigError when nothing can be written there."""
+    folder = Path.cwd()
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"the demonstration writes its results into {folder}, where you may not write; go elsewhere")
+    return folder / RESULTS_FILE
 
 
 @contextlib.contextmanager
@@ -88,6 +98,7 @@ def _emulator(port: int, key_file: Path, log: Path) -> Iterator[None]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
+            cwd=log.parent,  # not the user's folder, where modules of theirs might go by our names
             start_new_session=True,  # a Ctrl-C is for the agent, whose last requests are still answered
         ) as process,
     ):

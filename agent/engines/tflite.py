@@ -107,13 +107,16 @@ class TFLite:
         return Answer(found, self.model, "tflite", timings)
 
     def _invoke(self) -> NDArray[np.generic]:
-        """The output tensor without its batch axis: a view that the next run overwrites."""
+        """The output tensor without its batch axis.
+
+        A copy: the interpreter refuses to run while anything, be it a traceback's frame, holds a view of its memory.
+        """
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
             raise EngineBroken(f"the model {self.model} failed to run: {error}") from error
-        view: NDArray[np.generic] = self._interpreter.tensor(self._output["index"])()[0]
-        return view
+        raw: NDArray[np.generic] = self._interpreter.get_tensor(self._output["index"])[0]
+        return raw
 
     def close(self) -> None:
         """Free the interpreter."""

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from fakes import FakeClock
+from fakes import FakeClock, a_context, a_frame
 from numpy.typing import NDArray
 
 from agent import imaging, package
@@ -439,3 +439,29 @@ def test_labels_that_are_too_few_or_too_many_are_refused_with_both_numbers(label
     (tmp_path / "model.yaml").write_text(f"name: mine\nfile: m.tflite\nlabels: {labels}\n", encoding="utf-8")
     with pytest.raises(EngineBroken, match=r"finds 4 classes but \d labels are given"):
         open_with_tail(tmp_path, b"")
+
+
+def test_a_failing_log_does_not_stop_the_engine(tmp_path: Path) -> None:
+    """A handler that fails keeps the frames that logged alive, and with them whatever those hold."""
+    kept: list[BaseException] = []
+
+    class Failing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            try:
+                int(record.name)
+            except ValueError as error:
+                kept.append(error)
+
+    handler = Failing()
+    logging.getLogger("agent").addHandler(handler)
+    try:
+        (tmp_path / "bare.tflite").write_bytes(
+            (package.shipped("models", "shapes") / "shapes_320_full_int8.tflite").read_bytes()
+        )
+        engine = tflite.build(tflite.Options(type="tflite", model="bare.tflite"), a_context(tmp_path))
+        engine.open()
+        assert kept, "nothing was logged"
+        engine.infer(a_frame(), 0.0)
+        engine.close()
+    finally:
+        logging.getLogger("agent").removeHandler(handler)

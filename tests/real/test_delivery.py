@@ -127,6 +127,6 @@ def test_a_broker_that_dies_and_comes_back_acknowledges_every_result(
     with broker.subscribe("vedette/#") as subscriber:
         wait_until(lambda: bool(ids_received(subscriber)), "results at the broker that came back")
         stop(agents[0])
-    acknowledged = re.findall(r"mqtt-2 (\d+)", (tmp_path / "stderr.txt").read_text())
+    acknowledged = re.findall(r"mqtt-1 (\d+)", (tmp_path / "stderr.txt").read_text())
     assert int(acknowledged[-1]) == len(ids_in(tmp_path))
     assert not list((tmp_path / "state").rglob("undelivered-*"))

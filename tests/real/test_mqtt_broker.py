@@ -113,7 +113,7 @@ def test_every_result_reaches_an_independent_subscriber_over_tls_in_order(
         assert received(subscriber) == [delivery.id for delivery in batch]
         assert {message.qos for message in subscriber.messages()} == {1}
         assert subscriber.texts(RESULTS)[0].encode() == batch[0].body
-    assert "as vedette-porch (p5, c0, k30, u'agent')" in secure.log()
+    assert "as vedette-porch (p5, c1, k30, u'agent')" in secure.log()
 
 
 def test_availability_is_retained_but_results_are_not(plain: Broker, make: Any) -> None:
@@ -352,7 +352,7 @@ def test_a_broker_that_refuses_mqtt_5_is_used_with_3_1_1(plain: Broker, make: An
         sink.close()
         wait_until(lambda: subscriber.texts(AVAILABLE) == ["online", "stopped"], "stopped")
         assert received(subscriber) == [delivery.id for delivery in deliveries(40)]
-    assert "as vedette-porch (p2, c0, k30)" in plain.log()
+    assert "as vedette-porch (p2, c1, k30)" in plain.log()
 
 
 def test_a_fixed_protocol_is_not_changed_behind_the_users_back(plain: Broker, make: Any) -> None:
@@ -368,7 +368,7 @@ def test_mqtt_3_1_1_can_be_chosen_and_also_says_which_login_is_wrong(
     sink.open()
     assert sink.send(deliveries(1)) == [Outcome.ACCEPTED]
     sink.close()
-    assert "(p2, c0, k30, u'agent')" in secure.log()
+    assert "(p2, c1, k30, u'agent')" in secure.log()
     (tmp_path / "password").write_text("not-the-pass-phrase")
     assert refused(sink).cause is Cause.AUTH
 
