@@ -164,7 +164,7 @@ def test_the_emulated_api_answers_as_soon_as_there_is_a_configuration(
         cloud: Any = shown.config.engines.cloud
         assert httpx.get(f"{cloud.url}info", timeout=LIMIT_S).status_code == 200
         assert json.loads(shown.config.model_dump_json())["agent"] == "demo"
-    assert shown.results == here / RESULTS
+    assert demo.results_file() == here / RESULTS
 
 
 @pytest.mark.usefixtures("here")
