@@ -101,8 +101,8 @@ def _newest(status: CameraStatus) -> str:
 def _counts(status: CameraStatus) -> str:
     rate = "" if status.rate_fps is None else f"{status.rate_fps:.1f}/s "
     counts = " ".join(f"{route.value} {status.routes.get(route, 0)}" for route in Route)
-    failed = status.fates.get(Fate.FAILED, 0)
-    return f"{rate}{counts}{f' failed {failed}' if failed else ''}"
+    troubles = {"late": status.late, "failed": status.fates.get(Fate.FAILED, 0), "unreadable": status.unreadable}
+    return f"{rate}{counts}" + "".join(f" {name} {count}" for name, count in troubles.items() if count)
 
 
 def _link(agent: Agent) -> str:

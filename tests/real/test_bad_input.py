@@ -116,6 +116,7 @@ def test_pictures_of_every_kind_are_answered_or_counted(tmp_path: Path) -> None:
         (64, 48),
     ]
     assert "e_text.jpg is not a picture" in stderr
+    assert "unreadable 2" in stderr.splitlines()[-1]
 
 
 def test_a_video_that_vanishes_ends_no_other_camera(tmp_path: Path) -> None:
