@@ -20,7 +20,8 @@ import httpcore
 import httpx
 
 from agent.clock import Clock
-from agent.errors import Cause, ConfigError, EngineUnavailable
+from agent.errors import Cause, EngineUnavailable
+from agent.trust import tls_context
 
 _CHUNK_BYTES = 16 * 1024
 _ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
@@ -215,17 +216,8 @@ class DeadlineClient:
 
 
 def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """What a TLS connection trusts: `ca_file`, else the system's CAs and those that come with httpx.
-
-    Raises:
-        ConfigError: `ca_file` cannot be read, or is no PEM file.
-    """
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError as error:
-        raise ConfigError(f"ca_file {ca_file} holds no certificate in PEM form; name one that does") from error
-    except OSError as error:
-        raise ConfigError(f"ca_file {ca_file} cannot be read: {error.strerror}; check path and rights") from error
+    """Trusts `ca_file`, else the system's CAs and those that come with httpx. Raises ConfigError."""
+    context = tls_context(ca_file, key="ca_file")
     if ca_file is None:
         context.load_verify_locations(certifi.where())
     return context

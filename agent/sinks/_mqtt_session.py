@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from agent.clock import Clock
-from agent.errors import ConfigError
 from agent.sinks._mqtt_words import UNSPECIFIED, Reason
+from agent.trust import tls_context
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
@@ -187,18 +187,9 @@ class _ClosingSocket(ssl.SSLSocket):
             raise
 
 
-def tls_context(ca_file: Path | None, *, verify: bool) -> ssl.SSLContext:
-    """What a TLS connection trusts: `ca_file`, or the system's CAs when it is None.
-
-    Raises:
-        ConfigError: `ca_file` cannot be read, or is no PEM file.
-    """
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError as error:
-        raise ConfigError(f"tls.ca_file {ca_file} holds no certificate in PEM form; name one that does") from error
-    except OSError as error:
-        raise ConfigError(f"tls.ca_file {ca_file} cannot be read: {error.strerror}; check path and rights") from error
+def broker_context(ca_file: Path | None, *, verify: bool) -> ssl.SSLContext:
+    """What a TLS connection trusts: `ca_file`, or the system's CAs when it is None. Raises ConfigError."""
+    context = tls_context(ca_file, key="tls.ca_file")
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

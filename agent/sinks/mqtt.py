@@ -31,7 +31,7 @@ from agent.options import Options as BaseOptions
 from agent.options import Port, Secret, SinkOptions
 from agent.ports import Context, Sink
 from agent.sinks import _mqtt_words as words
-from agent.sinks._mqtt_session import Broker, Session, Version, packet_bytes, tls_context
+from agent.sinks._mqtt_session import Broker, Session, Version, broker_context, packet_bytes
 
 _GOODBYE_S: Final = 2.0
 """How long `close` waits for the PUBACK of "stopped"."""
@@ -153,7 +153,7 @@ class Mqtt:
             client_id=f"{client_id}-check" if self._context.trial else client_id,
             username=options.username,
             password=options.password.reveal(base_dir) if options.password else None,
-            tls=tls_context(ca_file, verify=options.tls.verify) if options.tls else None,
+            tls=broker_context(ca_file, verify=options.tls.verify) if options.tls else None,
             will_topic=None if self._context.trial else f"{self._prefix}/available",
             keepalive_s=options.keepalive_s,
             connect_timeout_s=options.connect_timeout_s,

@@ -19,7 +19,7 @@ PLUGIN = re.compile(rf"agent/({'|'.join(FAMILIES)})/[a-z]\w*\.py")
 PYPROJECT = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
 """Read as text: Python 3.10 has no tomllib."""
 ABOVE_THE_CORE = {"__init__", "__main__", "cli", "console", "app", "check", "demo", "config", "plugins", "mistakes"}
-BESIDE_THE_CORE = {"imaging", "options", "document", "package", "sdnotify"}
+BESIDE_THE_CORE = {"imaging", "options", "document", "package", "sdnotify", "trust"}
 """Each the home of a library or of a system's interface."""
 
 
