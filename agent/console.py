@@ -120,6 +120,7 @@ def _sinks(agent: Agent) -> str:
     parts = []
     for courier in agent.couriers:
         status = courier.outbox.status()
-        waiting = f" {status.waiting} waiting" if status.waiting else ""
+        left = {"waiting": status.waiting, "dropped": status.dropped, "rejected": status.rejected}
+        waiting = "".join(f" {count} {name}" for name, count in left.items() if count)
         parts.append(f"{courier.name} {status.delivered}{waiting}{'' if courier.connected else ' (away)'}")
     return "sent: " + ", ".join(parts)
