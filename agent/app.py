@@ -10,24 +10,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import plugins
+from agent import imaging, plugins
 from agent.admission import Admission
+from agent.budget import Budget
 from agent.clock import Clock, SystemClock
-from agent.config import Config
+from agent.config import CameraConfig, Config
 from agent.courier import Courier
 from agent.errors import ConfigError, EngineBroken
 from agent.flow import Route
 from agent.handoff import Bell
+from agent.ladder import Ladder
 from agent.lanes import Lane
 from agent.link import Link
 from agent.loop import Loop, Pulse, Stage
 from agent.outbox import MemoryOutbox
 from agent.pipeline import Pipeline, Shared
-from agent.ports import Context
+from agent.ports import Context, Engine
 from agent.record import Identity
-from agent.router import Router, in_flight_limit
+from agent.router import MOST_IN_FLIGHT, Prefer, Router
 from agent.sdnotify import Notifier
 from agent.supervisor import Supervisor
+from agent.uplink import Uplink
 
 _log = logging.getLogger(__name__)
 EXIT_DONE, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
@@ -63,7 +66,7 @@ class Agent:
     pipelines: Sequence[Pipeline]
     couriers: Sequence[Courier]
     lanes: dict[Route, Lane]
-    link: Link
+    uplink: Uplink | None
     supervisor: Supervisor
     clock: Clock
     stop: StopSign = field(default_factory=StopSign)
@@ -80,29 +83,59 @@ def build(config: Config, *, base_dir: Path, state_dir: Path, clock: Clock | Non
     """
     clock = clock or SystemClock()
     context = Context(config.agent, clock, base_dir, state_dir)
-    bell, link = Bell(), Link(clock.now())
-    deadline_s = config.routing.deadline_ms / 1000
-    lanes = _lanes(config, context, deadline_s, bell)
+    bell = Bell()
+    local, uplink = _engines(config, context, bell)
+    lanes = _lanes(local, uplink, context, bell)
     couriers = _couriers(config, context)
-    outboxes = [courier.outbox for courier in couriers]
-    identity = Identity(config.agent, _boot_id())
-    shared = Shared(clock, bell, link, lanes, outboxes, identity, deadline_s, one_camera=len(config.cameras) == 1)
-    pipelines = [Pipeline(c.name, plugins.build_source(c.source, context), shared) for c in config.cameras]
-    admission = Admission(pipelines, Router(config.mode), link=link, lanes=lanes, clock=clock)
+    shared = Shared(
+        clock,
+        bell,
+        lanes,
+        [courier.outbox for courier in couriers],
+        Identity(config.agent, _boot_id()),
+        config.routing.deadline_ms / 1000,
+        local=local,
+        uplink=uplink,
+        one_camera=len(config.cameras) == 1,
+    )
+    pipelines = [_pipeline(camera, context, shared) for camera in config.cameras]
+    admission = Admission(pipelines, Router(config.mode, config.routing.prefer), shared)
     supervisor = Supervisor(_stages(couriers, pipelines, admission, shared), clock)
-    return Agent(pipelines, couriers, lanes, link, supervisor, clock)
+    return Agent(pipelines, couriers, lanes, uplink, supervisor, clock)
 
 
-def _lanes(config: Config, context: Context, deadline_s: float, bell: Bell) -> dict[Route, Lane]:
-    lanes = {}
-    if config.engines.local is not None:
-        engine = plugins.build_engine(config.engines.local, context)
-        lanes[Route.LOCAL] = Lane("local", engine, context.clock, on_room=bell.ring)
-    if config.engines.cloud is not None:
-        width = in_flight_limit(deadline_s)
-        engine = plugins.build_engine(config.engines.cloud, context, width=width)
-        lanes[Route.CLOUD] = Lane("cloud", engine, context.clock, on_room=bell.ring)
-    return lanes
+def _engines(config: Config, context: Context, bell: Bell) -> tuple[Engine | None, Uplink | None]:
+    """The on-device model, and the way to the hosted one."""
+    local = None if config.engines.local is None else plugins.build_engine(config.engines.local, context)
+    if config.engines.cloud is None:
+        return local, None
+    cloud = plugins.build_cloud_engine(config.engines.cloud, context, width=MOST_IN_FLIGHT)
+    link = Link(context.clock.now(), measures=cloud.measures)
+    budget = Budget(
+        config.routing.caps,
+        context.state_dir / f"budget-{context.agent}",
+        clock=context.clock,
+        boot_id=_boot_id(),
+        thrifty=config.routing.prefer is Prefer.COST,
+    )
+    return local, Uplink(cloud, link=link, budget=budget, clock=context.clock, on_progress=bell.ring)
+
+
+def _lanes(local: Engine | None, uplink: Uplink | None, context: Context, bell: Bell) -> dict[Route, Lane]:
+    engines = {Route.LOCAL: local, Route.CLOUD: None if uplink is None else uplink.engine}
+    return {
+        route: Lane(route.value, engine, context.clock, on_room=bell.ring)
+        for route, engine in engines.items()
+        if engine is not None
+    }
+
+
+def _pipeline(camera: CameraConfig, context: Context, shared: Shared) -> Pipeline:
+    ladder = None
+    if shared.uplink is not None:
+        cloud = shared.uplink.engine
+        ladder = Ladder(imaging.encode, cloud.longest_px, cloud.finest_quality)
+    return Pipeline(camera.name, plugins.build_source(camera.source, context), shared, ladder=ladder)
 
 
 def _couriers(config: Config, context: Context) -> list[Courier]:
@@ -131,7 +164,7 @@ def _stages(
     """Every loop of the agent, in the order they start; they stop in reverse."""
 
     def admit(pulse: Pulse) -> None:
-        admission.run(pulse, bell=shared.bell, deadline_s=shared.deadline_s)
+        admission.run(pulse)
 
     def close_pipelines() -> None:
         for pipeline in pipelines:
@@ -200,6 +233,8 @@ def _close(agent: Agent) -> None:
         lane.close()
     for courier in agent.couriers:
         courier.outbox.close()
+    if agent.uplink is not None:
+        agent.uplink.budget.close()
 
 
 def _exit_code(fatal: BaseException | None) -> int:

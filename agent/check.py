@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from agent import imaging, plugins
-from agent.clock import SystemClock
+from agent.clock import Clock, SystemClock
 from agent.config import Config
 from agent.errors import AgentError
-from agent.flow import Frame
+from agent.flow import Answer, Frame, Pixels
 from agent.options import Options
 from agent.ports import Context
 
@@ -39,9 +39,11 @@ def probe(config: Config, *, base_dir: Path, state_dir: Path) -> Iterator[Findin
     context = Context(config.agent, SystemClock(), base_dir, state_dir, trial=True)
     for camera in config.cameras:
         yield _tried(f"camera {camera.name}", partial(_try_source, camera.source, context))
-    for name, engine in (("local", config.engines.local), ("cloud", config.engines.cloud)):
-        if engine is not None:
-            yield _tried(f"engine {name}", partial(_try_engine, engine, context))
+    engines = config.engines
+    if engines.local is not None:
+        yield _tried("engine local", partial(_try_local, engines.local, context))
+    if engines.cloud is not None:
+        yield _tried("engine cloud", partial(_try_cloud, engines.cloud, context))
     for number, sink in enumerate(config.sinks, start=1):
         yield _tried(f"sink {number}", partial(_try_sink, sink, context))
 
@@ -63,18 +65,35 @@ def _try_source(options: Options, context: Context) -> str:
         source.close()
 
 
-def _try_engine(options: Options, context: Context) -> str:
-    clock, engine = context.clock, plugins.build_engine(options, context)
+def _try_local(options: Options, context: Context) -> str:
+    engine = plugins.build_engine(options, context)
     try:
         engine.open()
-        pixels = np.full(_TRIAL_SIZE, imaging.GREY, dtype=np.uint8)
-        frame = Frame("check", 0, clock.now(), clock.wall(), clock.synchronized(), pixels)
-        begun_s = clock.now()
-        engine.infer(frame, begun_s + _LIMIT_S)
-        took_ms = (clock.now() - begun_s) * 1000
-        return f"{engine!r} answers in {took_ms:.0f} ms"
+        clock = context.clock
+        frame = Frame("check", 0, clock.now(), clock.wall(), clock.synchronized(), _trial_picture())
+        return _timed(engine, lambda give_up_s: engine.infer(frame, give_up_s), clock)
     finally:
         engine.close()
+
+
+def _try_cloud(options: Options, context: Context) -> str:
+    engine = plugins.build_cloud_engine(options, context, width=1)
+    try:
+        engine.open()
+        picture = imaging.encode(_trial_picture(), engine.longest_px, engine.finest_quality)
+        return _timed(engine, lambda give_up_s: engine.infer(picture, give_up_s, lambda _: True), context.clock)
+    finally:
+        engine.close()
+
+
+def _trial_picture() -> Pixels:
+    return np.full(_TRIAL_SIZE, imaging.GREY, dtype=np.uint8)
+
+
+def _timed(engine: object, infer: Callable[[float], Answer], clock: Clock) -> str:
+    begun_s = clock.now()
+    infer(begun_s + _LIMIT_S)
+    return f"{engine!r} answers in {(clock.now() - begun_s) * 1000:.0f} ms"
 
 
 def _try_sink(options: Options, context: Context) -> str:

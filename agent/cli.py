@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import agent
 from agent import app, check, config, demo, logs, sdnotify
@@ -15,7 +16,10 @@ from agent.config import Config
 from agent.console import Terminal, summary
 from agent.emulator import server
 from agent.errors import AgentError, ConfigError
+from agent.explain import command as explain
+from agent.simulator import command as simulate
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
 _log = logging.getLogger(__name__)
 _SUMMARY_EVERY_S = 10.0
 _EXIT_INTERRUPTED = 130
@@ -48,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vedette {agent.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    _add_agent(commands)
+    _add_tools(commands)
+    return parser
+
+
+def _add_agent(commands: Commands) -> None:
+    """What a device needs."""
     run = commands.add_parser(
         "run", help="run the agent", description="Run until stopped, or the last camera has ended."
     )
@@ -60,15 +71,25 @@ def _parser() -> argparse.ArgumentParser:
     checks.add_argument("--probe", action="store_true", help="also use every camera, model, API and sink once")
     checks.set_defaults(command=_check)
 
+
+def _add_tools(commands: Commands) -> None:
+    """What helps to try, to understand and to configure it."""
     emulate = commands.add_parser("emulate", help="serve an emulated hosted API on this machine")
     server.add_arguments(emulate)
     emulate.set_defaults(command=_emulate)
+
+    explains = commands.add_parser("explain", help="say why the frames of a results file went where they went")
+    explain.add_arguments(explains)
+    explains.set_defaults(command=explain.run)
+
+    simulates = commands.add_parser("simulate", help="try the router on recorded or made-up links")
+    simulate.add_arguments(simulates)
+    simulates.set_defaults(command=simulate.run)
 
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
     schema.set_defaults(command=_schema)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
-    return parser
 
 
 def _positive(text: str) -> float:
@@ -96,6 +117,8 @@ def _run(options: argparse.Namespace) -> int:
 def _run_with(settings: Config, terminal: Terminal, seconds: float | None, *, base_dir: Path, state_dir: Path) -> int:
     journal = sdnotify.under_journal()
     logs.setup(terminal, level=settings.log.level, with_time=not journal, journal=journal)
+    for note in settings.notes:
+        _log.warning("%s", note)
     running = app.build(settings, base_dir=base_dir, state_dir=state_dir)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: running.stop.ask())

@@ -2,24 +2,47 @@
 
 import re
 import socket
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from agent import document, plugins
+from agent.budget import Caps
 from agent.document import Document
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.mistakes import Mistakes
 from agent.options import Options, SinkOptions
-from agent.router import Mode
+from agent.router import Mode, Prefer
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 """Letters, digits, - and _: names stand in MQTT topics, ids and file names."""
+
+USEFUL_DEADLINE_MS = 350
+"""Below it only very good links reach the hosted API in time: the vendor's own end-to-end times are about 400 ms."""
+
+
+def _is_enough(cap: float, least: float) -> float:
+    """A cap from which a frame can be paid now and then. Raises ValueError."""
+    if 0 < cap < least:
+        raise ValueError(f"give 0 for no cap, or at least {least:g}: less would never pay for one frame")
+    return cap
+
+
+Megabytes = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(partial(_is_enough, least=1.0))]
+Credits = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(partial(_is_enough, least=0.01))]
 
 
 def _host_name() -> str:
@@ -52,6 +75,25 @@ class RoutingConfig(Options):
 
     deadline_ms: int = Field(500, ge=50, le=8_000, description="an answer later than this is stale, milliseconds")
     mode: Mode = Field(Mode.AUTO, description="auto: each frame where it is served best; local_only; cloud_only")
+    prefer: Prefer = Field(
+        Prefer.ACCURACY,
+        description="accuracy: the better answer by the deadline; latency: the first answer at once, corrected by the "
+        "cloud's; cost: the cloud only where it is well worth its data and credits",
+    )
+    data_cap_mb_per_day: Megabytes = Field(0.0, description="most megabytes sent and received in 24 hours; 0: no cap")
+    data_cap_mb_per_month: Megabytes = Field(0.0, description="most megabytes sent and received in 30 days; 0: no cap")
+    credits_per_day: Credits = Field(0.0, description="most credits spent at the API in 24 hours; 0: no cap")
+    credits_per_month: Credits = Field(0.0, description="most credits spent at the API in 30 days; 0: no cap")
+
+    @property
+    def caps(self) -> Caps:
+        """The caps as the budget knows them."""
+        return Caps(
+            data_mb_per_day=self.data_cap_mb_per_day,
+            data_mb_per_month=self.data_cap_mb_per_month,
+            credits_per_day=self.credits_per_day,
+            credits_per_month=self.credits_per_month,
+        )
 
 
 class LogConfig(Options):
@@ -98,6 +140,18 @@ class Config(Options):
         if twice:
             raise ValueError(f"two sinks have {', '.join(twice)}; each needs its own")
         return sinks
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is allowed, and probably not meant."""
+        deadline_ms = self.routing.deadline_ms
+        if self.mode is Mode.LOCAL_ONLY or deadline_ms >= USEFUL_DEADLINE_MS:
+            return ()
+        note = (
+            f"routing.deadline_ms is {deadline_ms}: the hosted API rarely answers that soon, so most frames will be "
+            f"answered on the device; {USEFUL_DEADLINE_MS} or more gives it a chance"
+        )
+        return (note,)
 
     @property
     def mode(self) -> Mode:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import os
 import shutil
 import threading
@@ -11,6 +12,7 @@ from typing import TextIO
 from agent.app import Agent
 from agent.flow import Fate, Route
 from agent.telemetry import CameraStatus
+from agent.uplink import Uplink
 
 _CLEAR = "\r\x1b[2K"
 _DEAD = (errno.EIO, errno.EPIPE)
@@ -83,8 +85,8 @@ def summary(agent: Agent) -> str:
     """Every camera, the link and the outboxes in one line. What matters most comes first: the end may be cut off."""
     cameras = [(pipeline.camera, pipeline.telemetry.status()) for pipeline in agent.pipelines]
     parts = [f"{name}: {_newest(status)}" for name, status in cameras]
-    if Route.CLOUD in agent.lanes:
-        parts.append(_link(agent))
+    if agent.uplink is not None:
+        parts += [_link(agent.uplink, agent.clock.now()), *_budget(agent.uplink)]
     parts += [f"{name}: {_counts(status)}" for name, status in cameras if status.newest is not None]
     return " | ".join([*parts, _sinks(agent)])
 
@@ -105,15 +107,34 @@ def _counts(status: CameraStatus) -> str:
     return f"{rate}{counts}" + "".join(f" {name} {count}" for name, count in troubles.items() if count)
 
 
-def _link(agent: Agent) -> str:
-    view, now_s = agent.link.view(), agent.clock.now()
-    if now_s < view.closed_until_s:
+def _link(uplink: Uplink, now_s: float) -> str:
+    view = uplink.link.view(now_s)
+    if view.closed:
         return f"link: closed {view.closed_until_s - now_s:.0f} s ({view.closed_reason.value})"
-    typical, rate = view.typical_s, view.uplink_mbit_s
-    if typical is None:
-        return "link: no answer yet" if not view.samples else "link: no answers"
-    uplink = "" if rate is None else f" {rate:.1f} Mbit/s"
-    return f"link: {typical * 1000:.0f} ms{uplink} quiet {max(0.0, now_s - view.last_good_s):.0f} s"
+    outlook = view.outlook(0)
+    if outlook is None:
+        return (
+            "link: dead" if view.dead else "link: no answer yet" if math.isinf(view.answered_s) else "link: no answers"
+        )
+    parts = (
+        f"{outlook.uplink_mbit_s:.1f} Mbit/s rtt {outlook.rtt_s * 1000:.0f} ms server {outlook.server_s * 1000:.0f} ms"
+    )
+    return f"link: {parts}{' dead' if view.dead else ''} quiet {max(0.0, now_s - view.answered_s):.0f} s"
+
+
+def _budget(uplink: Uplink) -> list[str]:
+    """What may be spent at this moment."""
+    prices = uplink.prices()
+    left = (
+        []
+        if prices is None
+        else [
+            f"{prices.data_left_bytes / 1e6:.1f} MB" if math.isfinite(prices.data_left_bytes) else "",
+            f"{prices.credits_left:.3f} credits" if math.isfinite(prices.credits_left) else "",
+        ]
+    )
+    said = " ".join(part for part in left if part)
+    return [f"left: {said}"] if said else []
 
 
 def _sinks(agent: Agent) -> str:

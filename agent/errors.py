@@ -10,6 +10,7 @@ EngineUnavailable  an engine          pipeline, link       counts against the li
 EngineRefused      an engine          pipeline, router     the cloud is closed for minutes
 EngineBroken       an engine          app, pipeline        ends the start; later, a failed frame
 SinkUnavailable    a sink             supervisor, outbox   results are kept, back-off
+ChartError         chart              explain, simulator   words and tables without a picture
 """
 
 from enum import Enum
@@ -30,6 +31,8 @@ class Cause(str, Enum):
     CAPTIVE_PORTAL = "captive_portal"
     DNS = "dns"
     TLS = "tls"
+    TLS_EXPIRED = "tls_expired"
+    TLS_HOST = "tls_wrong_host"
     CONNECT = "connect"
     TIMEOUT = "timeout"
     NETWORK = "network"
@@ -102,3 +105,7 @@ class SinkUnavailable(SinkError):
     def __init__(self, message: str, cause: Cause = Cause.NETWORK) -> None:
         super().__init__(message)
         self.cause = cause
+
+
+class ChartError(AgentError):
+    """There is no picture: Matplotlib is absent, or the file may not or cannot be written."""

@@ -101,13 +101,84 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds spent in the parts of one engine run; None where the engine has no such part."""
+    """Seconds spent in the parts of one engine run; None where the engine has no such part, or cannot tell."""
 
     preprocess_s: float | None = None
     inference_s: float | None = None
     postprocess_s: float | None = None
+    connect_s: float | None = None
+    """Opening a connection (TCP, TLS); 0 over a kept one."""
     upload_s: float | None = None
+    """From the first byte of the body until the last was acknowledged."""
     server_s: float | None = None
+    """From the last acknowledgement until the answer began."""
+    processing_s: float | None = None
+    """What the server itself states it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of a camera's ladder: how large a picture may be uploaded, and how such a one is made."""
+
+    size_bytes: int
+    longest_px: int
+    quality: int
+    """JPEG quality, 1..100."""
+    worth: float
+    """Accuracy of the hosted answer to such a picture, as a share of that to the finest, 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A frame encoded for upload."""
+
+    data: bytes = field(repr=False)
+    width: int
+    height: int
+    quality: int
+    frame_width: int
+    frame_height: int
+    """The captured frame's, in whose pixels the answer is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How one upload stands, by what the other side has acknowledged."""
+
+    at_s: float
+    """Monotonic; when the newest of the acknowledged bytes was acknowledged, or now while there is none."""
+    acked_bytes: int
+    """Of this request's body, since it began."""
+    unacked_bytes: int
+    """Of this request's body: on the way, or not sent yet."""
+    rtt_s: float
+    """Round trip of the path, without the time that the request's own bytes wait in queues."""
+    metered_bytes: int
+    """All that this request cost so far, both ways: headers, TLS and retransmissions included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the router expected of a request, and on how much it built that: weighted medians."""
+
+    rtt_s: float
+    upload_s: float
+    server_s: float
+    uplink_mbit_s: float
+    evidence: int
+    """Requests that it goes by."""
+    evidence_age_s: float
+    """Age of the newest of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What uploading costs at this moment, in units of accuracy (1: all of the hosted model's), and what is left."""
+
+    per_mb: float = 0.05
+    per_call: float = 0.0
+    data_left_bytes: float = float("inf")
+    credits_left: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +196,19 @@ class Answer:
     cold_start: bool = False
 
 
+class Hedge(str, Enum):
+    """What became of the on-device run that was promised to a frame."""
+
+    NONE = "none"
+    """None was promised."""
+    NOW = "now"
+    """It began at once."""
+    LATE = "late"
+    """It began when the cloud's answer was still missing shortly before the deadline, or had failed."""
+    SKIPPED = "skipped"
+    """The cloud answered first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What the router chose for one frame."""
@@ -138,6 +222,16 @@ class Decision:
     p: float | None = None
     """Predicted share of cloud answers that come in time."""
     threshold: float | None = None
+    """What p must reach for a frame to be sent."""
+    rung: Rung | None = None
+    """The picture to upload."""
+    outlook: Outlook | None = None
+    prices: Prices | None = None
+    """None: there is no budget."""
+    waits: bool = False
+    """Answered here for now, and uploaded yet if the wire is free before a newer frame of its camera comes."""
+    prompt: bool = False
+    """The first answer is published at once; the cloud's, when it is later, corrects it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +256,7 @@ class Result:
     answered_s: float
     """Monotonic; when the answer was there."""
     failure: str | None = None
+    hedge: Hedge = Hedge.NONE
     supersedes: int | None = None
     """The revision that this one corrects; None when none was published."""
 

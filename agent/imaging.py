@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import FrameUnreadable, SourceLost
-from agent.flow import Pixels
+from agent.flow import Picture, Pixels
 
 # OpenCV and FFmpeg print to standard error by themselves, past redaction and damping, some lines with the camera's
 # whole address. Our own errors say it instead. Both are read once, before the first use.
@@ -116,6 +116,13 @@ def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
     """`pixels` as a JPEG file of `quality` 1..100."""
     _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return data.tobytes()
+
+
+def encode(pixels: Pixels, longest_px: int, quality: int) -> Picture:
+    """`pixels` shrunk to `longest_px` as a JPEG of `quality` 1..100, ready for upload."""
+    small = shrink(pixels, longest_px)
+    height, width = pixels.shape[:2]
+    return Picture(encode_jpeg(small, quality), small.shape[1], small.shape[0], quality, width, height)
 
 
 def shrink(pixels: Pixels, longest_px: int) -> Pixels:

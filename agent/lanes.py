@@ -3,36 +3,59 @@
 Jobs are put by the admit thread and run by the lane's own threads; one lock, never held while an engine works.
 """
 
-import heapq
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from agent.clock import Clock
 from agent.loop import Pulse
-from agent.ports import Engine
+from agent.ports import CloudEngine, Engine
 
 _REMEMBERED_RUNS = 64
 _IDLE_WAIT_S = 0.5
 
 
-@dataclass(order=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Job:
     """One run for one frame: due at a time, and useless after its deadline."""
 
     start_s: float
     number: int
-    deadline_s: float = field(compare=False)
-    work: Callable[[], bool] = field(compare=False)
+    deadline_s: float
+    work: Callable[[], bool]
     """Does the run; False when it was no longer wanted, so that its time says nothing about the engine."""
+
+
+def next_due(jobs: Sequence[Job], now_s: float) -> Job | None:
+    """Of the runs that are due the one with the earliest deadline: what was promised first is kept first."""
+    due = [job for job in jobs if job.start_s <= now_s]
+    return min(due, key=lambda job: (job.deadline_s, job.number), default=None)
+
+
+def end_s(jobs: Sequence[Job], deadline_s: float, *, free_s: float, run_s: float, last: bool = False) -> float:
+    """When one more run would end, one run at a time.
+
+    Args:
+        jobs: what is promised already.
+        deadline_s: the new run's; monotonic, as all here.
+        free_s: when the engine is free.
+        run_s: what a run takes.
+        last: after every promise is kept; otherwise it begins as soon as it is its turn.
+    """
+    if last:
+        for job in sorted(jobs, key=lambda job: job.start_s):
+            free_s = max(free_s, job.start_s) + run_s
+        return free_s + run_s
+    before = [job for job in jobs if job.start_s <= free_s and job.deadline_s <= deadline_s]
+    return free_s + run_s * (len(before) + 1)
 
 
 class Lane:
     """An engine with room for `width` runs at once."""
 
-    def __init__(self, name: str, engine: Engine, clock: Clock, *, on_room: Callable[[], None]) -> None:
+    def __init__(self, name: str, engine: Engine | CloudEngine, clock: Clock, *, on_room: Callable[[], None]) -> None:
         self.name = name
         self.engine = engine
         self.opened = threading.Event()
@@ -52,28 +75,28 @@ class Lane:
         """Promise a run that begins at `start_s` at the earliest."""
         with self._work:
             job = Job(start_s, next(self._numbers), deadline_s, work)
-            heapq.heappush(self._jobs, job)
+            self._jobs.append(job)
             self._work.notify()
         return job
 
     def hurry(self, job: Job, now_s: float) -> None:
         """The run is needed at once, if it has not begun."""
         with self._work:
-            if self._drop(job):
-                heapq.heappush(self._jobs, Job(now_s, job.number, job.deadline_s, job.work))
-                self._work.notify()
+            job.start_s = min(job.start_s, now_s)
+            self._work.notify()
+
+    def hurry_all(self, now_s: float) -> None:
+        """Every run that was promised is needed at once."""
+        with self._work:
+            for job in self._jobs:
+                job.start_s = min(job.start_s, now_s)
+            self._work.notify()
 
     def cancel(self, job: Job) -> None:
         """The run is not needed any more; its room is free for others, if it has not begun."""
         with self._work:
-            self._drop(job)
-
-    def _drop(self, job: Job) -> bool:
-        if job not in self._jobs:
-            return False
-        self._jobs.remove(job)
-        heapq.heapify(self._jobs)
-        return True
+            if job in self._jobs:
+                self._jobs.remove(job)
 
     @property
     def in_flight(self) -> int:
@@ -98,17 +121,18 @@ class Lane:
         with self._lock:
             return self._p99()
 
-    def fits(self, deadline_s: float, now_s: float) -> bool:
-        """Whether one more run could end by `deadline_s` after all that are promised; for lanes of width 1.
+    def fits(self, deadline_s: float, now_s: float, *, last: bool = False) -> bool:
+        """Whether one more run could end by `deadline_s`; for lanes of width 1.
 
-        Plays the promises through: each begins when it is due and the one before it has ended.
+        `last`: after all that are promised already, so that it can be promised too. Otherwise in its turn. As long as
+        nothing is known of the engine's speed, one run may be promised, but none is let in behind another.
         """
         with self._lock:
             run_s = self._p99()
+            if not self.opened.is_set() or not run_s:
+                return self.opened.is_set() and last
             free_s = now_s + run_s * self._running
-            for job in sorted(self._jobs):
-                free_s = max(free_s, job.start_s) + run_s
-            return free_s + run_s <= deadline_s
+            return end_s(self._jobs, deadline_s, free_s=free_s, run_s=run_s, last=last) <= deadline_s
 
     def _p99(self) -> float:
         ordered = sorted(self._runs_s)
@@ -137,13 +161,15 @@ class Lane:
 
     def _next(self, wait_s: float) -> Job | None:
         with self._work:
-            due_s = self._jobs[0].start_s - self._clock.now() if self._jobs else wait_s
+            now_s = self._clock.now()
+            due_s = min((job.start_s - now_s for job in self._jobs), default=wait_s)
             if due_s > 0 and wait_s > 0:
                 self._work.wait(min(due_s, wait_s))
-            if not self._jobs or self._jobs[0].start_s > self._clock.now() or self._stopped:
-                return None
-            self._running += 1
-            return heapq.heappop(self._jobs)
+            job = None if self._stopped else next_due(self._jobs, self._clock.now())
+            if job is not None:
+                self._running += 1
+                self._jobs.remove(job)
+            return job
 
     def _do(self, job: Job) -> None:
         begun_s = self._clock.now()

@@ -1,33 +1,48 @@
-"""What is known of the way to the cloud: recent requests and how they went. No I/O.
+"""What is known of the way to the cloud: uploads under way, and how recent ones went. No I/O.
 
 Written by the cloud lane's threads and the emit threads, read by the admit thread as an immutable view; one lock.
-Formulas and constants follow the evidence in docs/architecture.md, "Routing".
+Every request gives one triple: round trip, server time, seconds per byte. The rate counts all bytes acknowledged, of
+every request, from one round trip after the request's body began until its last acknowledgement; formulas and constants
+are those of docs/architecture.md, "Routing".
 """
 
-import math
 import threading
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, replace
-from statistics import median
 from typing import TypeAlias
 
 from agent.errors import Cause, EngineError, EngineRefused, EngineUnavailable
-from agent.flow import Answer, Reason
+from agent.evidence import Evidence, LinkView
+from agent.flow import Reading, Reason
 
 RequestKey: TypeAlias = tuple[str, int]
-"""Camera and sequence number of the frame a request carried."""
+"""Camera and sequence number of the frame a request carries."""
 
-HALF_LIFE_S = 4.0
-"""Evidence counts half after this: 40 requests at 10 fps, and short against a tunnel."""
-SCEPTICAL_WEIGHT = 0.25
-"""A failure that is always assumed, so that no evidence means p = 0 and one good answer means p = 0.8."""
+STALL_MIN_S = 0.25
+STALL_ROUND_TRIPS = 3.0
+"""An upload without any acknowledgement for so long has stalled; shorter would misfire on delayed ones."""
 LONGEST_PAUSE_S = 600.0
 """However long a server asks to be left alone."""
 REFUSED_PAUSE_S = 180.0
 """Wrong key or no credits: a person must act, so ask again only after minutes."""
+PORTAL_PAUSE_S = 30.0
+"""A captive portal gets no more pictures; somebody may sign in any moment."""
 RATE_LIMITED_PAUSE_S = 5.0
 """A 429 without Retry-After."""
+LEAST_RTT_S = 0.001
+GUESSED_SERVER_S = 0.15
+"""Before the first answer."""
 _KEPT = 64
+_REMEMBERED_ACKS_S = 30.0
+_SEGMENT_BYTES = 1460.0
+_RECENT = 16
+_CENSORED_SHARE = 0.6
+"""Of the time waited in vain: each half of it, and a fifth more that it will take at least."""
+_LEAST_SPAN_S = 0.002
+"""Acknowledged within this: too fast to tell how fast."""
+_OVERDUE_SERVER_S = 0.05
+"""A server that has not answered by the deadline will take at least this much longer."""
 
 _REASON_OF = {
     Cause.AUTH: Reason.HTTP_AUTH,
@@ -35,138 +50,239 @@ _REASON_OF = {
     Cause.PAUSED: Reason.HTTP_AUTH,
     Cause.RATE_LIMITED: Reason.HTTP_RATE_LIMITED,
 }
+UNREACHED = (Cause.DNS, Cause.CONNECT, Cause.TLS, Cause.TLS_EXPIRED, Cause.TLS_HOST)
+"""No connection came about: nothing but dialling can help."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One request: how long it took, or that it did not come in time."""
+@dataclass(slots=True)
+class _Upload:
+    """One request until its answer."""
 
-    key: RequestKey
-    at_s: float
-    total_s: float
-    """Request to answer; for a request without an answer, how long it has been waited for."""
-    answered: bool
-    cause: Cause | None = None
-    """Why the request failed; None for an answer, and for a request that is merely overdue."""
-    server_s: float | None = None
-    size_bytes: int | None = None
+    size_bytes: int
+    sent_s: float
+    rtt_s: float
+    progress_s: float
+    unacked_bytes: int
+    began_s: float | None = None
+    acked_bytes: int = 0
+    acked_s: float | None = None
+    """When the last byte was acknowledged."""
+    overdue: Evidence | None = None
+    """What was written down for it at its deadline while the server was busy with it."""
+    dropped: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class LinkView:
-    """The link at one moment."""
-
-    samples: tuple[Sample, ...]
-    last_good_s: float
-    """When the cloud last answered, or the start."""
-    last_sent_s: float
-    closed_until_s: float
-    closed_reason: Reason
-
-    def chance(self, budget_s: float, now_s: float) -> float:
-        """p: the weighted share of recent requests that took no longer than `budget_s`."""
-        weights = [math.pow(0.5, (now_s - sample.at_s) / HALF_LIFE_S) for sample in self.samples]
-        good = sum(w for w, s in zip(weights, self.samples, strict=True) if s.answered and s.total_s <= budget_s)
-        return good / (sum(weights) + SCEPTICAL_WEIGHT)
-
-    @property
-    def newest_cause(self) -> Cause | None:
-        """Why the newest request failed, if it did."""
-        return self.samples[-1].cause if self.samples else None
-
-    @property
-    def typical_s(self) -> float | None:
-        """Median time of the recent answers."""
-        times = [sample.total_s for sample in self.samples if sample.answered]
-        return median(times) if times else None
-
-    @property
-    def server_share(self) -> float:
-        """The server's part, 0..1, of the median answer; 0 when the server does not say."""
-        known = [
-            s.server_s / s.total_s for s in self.samples if s.answered and s.server_s is not None and s.total_s > 0
-        ]
-        return min(1.0, median(known)) if known else 0.0
-
-    @property
-    def uplink_mbit_s(self) -> float | None:
-        """What the recent uploads got through at least: bytes over the time not spent in the server."""
-        rates = [
-            s.size_bytes * 8e-6 / (s.total_s - (s.server_s or 0.0))
-            for s in self.samples
-            if s.answered and s.size_bytes and s.total_s > (s.server_s or 0.0)
-        ]
-        return median(rates) if rates else None
+    def stalled(self, now_s: float) -> bool:
+        limit_s = max(STALL_ROUND_TRIPS * self.rtt_s, STALL_MIN_S)
+        return self.acked_s is None and now_s - self.progress_s > limit_s
 
 
 class Link:
-    """Collects the outcome of every request. Any thread."""
+    """Collects how every request fares. Any thread.
 
-    def __init__(self, now_s: float) -> None:
+    `measures`: whether readings tell what was acknowledged. Where they cannot, the time from request to answer is split
+    evenly between the server and the bytes, and neither a busy wire nor a stall is seen.
+    """
+
+    def __init__(self, now_s: float, *, measures: bool = True) -> None:
         self._lock = threading.Lock()
-        self._samples: deque[Sample] = deque(maxlen=_KEPT)
+        self._measures = measures
+        self._uploads: dict[RequestKey, _Upload] = {}
+        self._evidence: deque[Evidence] = deque(maxlen=_KEPT)
+        self._acked_bytes = 0
+        self._acks: deque[tuple[float, int]] = deque([(now_s, 0)])
         self._closed_s = float("-inf")
-        self._view = LinkView((), now_s, float("-inf"), float("-inf"), Reason.HTTP_ERROR)
+        self._view = LinkView(now_s)
 
-    def view(self) -> LinkView:
+    def view(self, now_s: float) -> LinkView:
         """The present state, immutable."""
         with self._lock:
-            return replace(self._view, samples=tuple(self._samples))
+            uploads = [upload for upload in self._uploads.values() if not upload.dropped]
+            return replace(
+                self._view,
+                now_s=now_s,
+                evidence=tuple(self._evidence),
+                in_flight=len(uploads),
+                unacked_bytes=sum(upload.unacked_bytes for upload in uploads),
+                stalled=self._measures and any(upload.stalled(now_s) for upload in uploads),
+            )
 
-    def note_sent(self, now_s: float) -> None:
-        """A request has begun."""
+    def note_sent(self, key: RequestKey, *, size_bytes: int, now_s: float) -> None:
+        """A request has begun; perhaps it must open a connection first."""
         with self._lock:
-            self._view = replace(self._view, last_sent_s=now_s)
+            unacked_bytes = size_bytes if self._measures else 0
+            self._uploads[key] = _Upload(size_bytes, now_s, self._view.rtt_s, now_s, unacked_bytes)
 
-    def note_answer(self, key: RequestKey, answer: Answer, *, took_s: float, now_s: float) -> None:
-        """The cloud answered. Takes the place of an overdue sample of the same request; a cold start is no evidence.
+    def note_size(self, key: RequestKey, size_bytes: int) -> None:
+        """The picture is encoded: how large it really is."""
+        with self._lock:
+            upload = self._uploads.get(key)
+            if upload is not None:
+                upload.size_bytes = size_bytes
+                upload.unacked_bytes = size_bytes if self._measures else 0
 
-        Only a request sent after a refusal shows that the refusal is over.
+    def note_withdrawn(self, key: RequestKey) -> None:
+        """The request was not made after all."""
+        with self._lock:
+            self._uploads.pop(key, None)
+
+    def note_reading(self, key: RequestKey, reading: Reading) -> bool:
+        """An upload's progress. False when it was given up and its connection is to be closed."""
+        with self._lock:
+            upload = self._uploads.get(key)
+            if upload is None or upload.dropped:
+                return False
+            if upload.began_s is None:
+                upload.began_s = upload.progress_s = reading.at_s
+            upload.rtt_s = max(LEAST_RTT_S, reading.rtt_s)
+            if reading.acked_bytes > upload.acked_bytes:
+                self._note_acked(upload, reading)
+            return True
+
+    def _note_acked(self, upload: _Upload, reading: Reading) -> None:
+        self._acked_bytes += reading.acked_bytes - upload.acked_bytes
+        upload.acked_bytes, upload.unacked_bytes = reading.acked_bytes, reading.unacked_bytes
+        upload.progress_s = reading.at_s
+        if reading.unacked_bytes == 0 and upload.acked_s is None:
+            upload.acked_s = reading.at_s
+        self._acks.append((max(reading.at_s, self._acks[-1][0]), self._acked_bytes))
+        while len(self._acks) > 1 and self._acks[1][0] < reading.at_s - _REMEMBERED_ACKS_S:
+            self._acks.popleft()
+        self._view = replace(self._view, rtt_s=upload.rtt_s, dead=False)
+
+    def note_answer(self, key: RequestKey, *, now_s: float, on_time: bool, cold_start: bool = False) -> None:
+        """The cloud answered. A cold start is no evidence; only a request sent after a refusal shows its end."""
+        with self._lock:
+            view = replace(self._view, answered_s=now_s, dead=False)
+            upload = self._uploads.pop(key, None)
+            if upload is not None and not upload.dropped:
+                self._learn(upload, None if cold_start else self._measured(upload, now_s))
+                if upload.sent_s >= self._closed_s:
+                    view = replace(view, closed_until_s=float("-inf"), refused=False)
+            self._view = replace(view, on_time_s=now_s) if on_time else view
+
+    def note_overdue(self, key: RequestKey, now_s: float) -> None:
+        """The deadline passed without an answer: the parts are known to take this long at least.
+
+        An upload that has stalled is given up, and the link is dead until a new connection comes about.
         """
-        sample = Sample(
-            key, now_s, took_s, answered=True, server_s=answer.timings.server_s, size_bytes=answer.size_bytes
-        )
         with self._lock:
-            self._forget(key)
-            if not answer.cold_start:
-                self._samples.append(sample)
-            self._view = replace(self._view, last_good_s=now_s)
-            if now_s - took_s >= self._closed_s:
-                self._view = replace(self._view, closed_until_s=float("-inf"))
+            upload = self._uploads.get(key)
+            if upload is None or upload.dropped:  # its answer may have come this moment
+                return
+            if upload.acked_s is not None:
+                upload.overdue = replace(self._measured(upload, now_s + _OVERDUE_SERVER_S), at_s=now_s)
+                self._evidence.append(upload.overdue)
+                return
+            self._evidence.append(self._censored(upload, now_s))
+            if self._measures and upload.stalled(now_s):
+                upload.dropped = True
+                self._view = replace(self._view, dead=True)
 
-    def note_overdue(self, key: RequestKey, *, waited_s: float, now_s: float) -> None:
-        """The deadline passed without an answer: all that is known is that it takes longer than `waited_s`."""
-        with self._lock:
-            if not any(sample.key == key for sample in self._samples):  # its answer may have come this moment
-                self._samples.append(Sample(key, now_s, waited_s, answered=False))
-
-    def note_failure(self, key: RequestKey, error: EngineError, *, took_s: float, now_s: float) -> None:
+    def note_failure(self, key: RequestKey, error: EngineError, *, now_s: float) -> None:
         """The request failed. Refusals close the cloud; errors are not slowness."""
-        pause_s = _pause_after(error)
         with self._lock:
-            self._forget(key)
-            if pause_s is None:
-                self._samples.append(Sample(key, now_s, took_s, answered=False, cause=error.cause))
-            else:
-                reason = _REASON_OF.get(error.cause, Reason.HTTP_ERROR)
-                self._closed_s = now_s
-                until_s = now_s + min(pause_s, LONGEST_PAUSE_S)
-                self._view = replace(self._view, closed_until_s=until_s, closed_reason=reason)
+            upload = self._uploads.pop(key, None)
+            if self._closes(error, now_s):
+                self._learn(upload, None)
+            elif error.cause in UNREACHED:
+                self._view = replace(self._view, dead=True)
+            elif upload is not None and not upload.dropped and upload.overdue is None:
+                failed = Evidence(now_s, upload.rtt_s, float("inf"), self._usual("s_per_byte", 0.0), error.cause)
+                self._evidence.append(failed)
 
-    def _forget(self, key: RequestKey) -> None:
-        for sample in [sample for sample in self._samples if sample.key == key]:
-            self._samples.remove(sample)
+    def note_dialled(self, now_s: float) -> None:
+        """A new connection came about. A link that is back from the dead is a new link.
+
+        The old evidence is void, and what was under way on old connections is not waited for.
+        """
+        with self._lock:
+            if self._view.dead:
+                self._evidence.clear()
+                for upload in self._uploads.values():
+                    upload.dropped = True
+            self._view = replace(self._view, dead=False, dialled_s=now_s)
+
+    def note_welcome(self, now_s: float) -> None:
+        """Asked without a picture, the cloud no longer says no."""
+        with self._lock:
+            never_s = float("-inf")
+            self._view = replace(self._view, dead=False, dialled_s=now_s, closed_until_s=never_s, refused=False)
+
+    def note_unwelcome(self, error: EngineError, now_s: float) -> None:
+        """A dial or a knock failed."""
+        with self._lock:
+            if not self._closes(error, now_s) and error.cause in UNREACHED:
+                self._view = replace(self._view, dead=True)
+
+    def _closes(self, error: EngineError, now_s: float) -> bool:
+        """Close the cloud if `error` is of the kind that comes again."""
+        pause_s = _pause_after(error)
+        if pause_s is None:
+            return False
+        self._closed_s = now_s
+        self._view = replace(
+            self._view,
+            closed_until_s=now_s + min(pause_s, LONGEST_PAUSE_S),
+            closed_reason=_REASON_OF.get(error.cause, Reason.HTTP_ERROR),
+            refused=isinstance(error, EngineRefused) or error.cause is Cause.CAPTIVE_PORTAL,
+        )
+        return True
+
+    def _learn(self, upload: _Upload | None, found: Evidence | None) -> None:
+        """Write `found` down, in the place of what was written at the upload's deadline; None takes that out."""
+        before = None if upload is None else upload.overdue
+        place = next((n for n, item in enumerate(self._evidence) if item is before), None)
+        if place is None:
+            if found is not None:
+                self._evidence.append(found)
+        elif found is None:
+            del self._evidence[place]
+        else:
+            self._evidence[place] = replace(found, at_s=self._evidence[place].at_s)
+
+    def _measured(self, upload: _Upload, now_s: float) -> Evidence:
+        """What a request was like that has been answered now, or will not be before."""
+        if not self._measures:
+            half_s = (now_s - upload.sent_s) / 2
+            return Evidence(now_s, 0.0, half_s, half_s / upload.size_bytes)
+        acked_s = now_s if upload.acked_s is None else upload.acked_s
+        return Evidence(now_s, upload.rtt_s, max(0.0, now_s - acked_s), self._s_per_byte(upload, acked_s))
+
+    def _censored(self, upload: _Upload, now_s: float) -> Evidence:
+        """What is known of a request whose upload is not over at its deadline."""
+        if not self._measures:
+            half_s = _CENSORED_SHARE * (now_s - upload.sent_s)
+            return Evidence(now_s, 0.0, half_s, half_s / upload.size_bytes)
+        recent = [item.server_s for item in list(self._evidence)[-_RECENT:]]
+        server_s = sorted(recent)[len(recent) // 2] if recent else GUESSED_SERVER_S
+        return Evidence(now_s, upload.rtt_s, server_s, self._s_per_byte(upload, now_s))
+
+    def _s_per_byte(self, upload: _Upload, end_s: float) -> float:
+        """Seconds per byte over all bytes acknowledged from one round trip after the body began until `end_s`."""
+        begin_s = (upload.sent_s if upload.began_s is None else upload.began_s) + upload.rtt_s
+        if end_s - begin_s < _LEAST_SPAN_S:
+            return _LEAST_SPAN_S / upload.size_bytes
+        return (end_s - begin_s) / max(float(self._acked_at(end_s) - self._acked_at(begin_s)), _SEGMENT_BYTES)
+
+    def _acked_at(self, at_s: float) -> int:
+        place = bisect_right(self._acks, (at_s, float("inf")))
+        return self._acks[place - 1][1] if place else self._acks[0][1]
+
+    def _usual(self, field: str, otherwise: float) -> float:
+        values = sorted(getattr(item, field) for item in self._evidence)
+        return float(values[len(values) // 2]) if values else otherwise
 
     def __repr__(self) -> str:
-        return f"<Link {len(self._samples)} samples, typical {self.view().typical_s}>"
+        return f"<Link {len(self._evidence)} requests remembered, {len(self._uploads)} under way>"
 
 
 def _pause_after(error: EngineError) -> float | None:
     """How long the cloud stays closed after `error`; None when it is merely a bad sample."""
     if isinstance(error, EngineRefused):
         return REFUSED_PAUSE_S
-    if isinstance(error, EngineUnavailable) and error.cause is Cause.RATE_LIMITED:
-        return error.retry_after_s if error.retry_after_s is not None else RATE_LIMITED_PAUSE_S
-    if isinstance(error, EngineUnavailable) and error.retry_after_s is not None:
-        return error.retry_after_s
-    return None
+    if error.cause is Cause.CAPTIVE_PORTAL:
+        return PORTAL_PAUSE_S
+    retry_after_s = error.retry_after_s if isinstance(error, EngineUnavailable) else None
+    if error.cause is Cause.RATE_LIMITED and retry_after_s is None:
+        return RATE_LIMITED_PAUSE_S
+    return retry_after_s

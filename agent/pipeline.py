@@ -9,7 +9,7 @@ threads, `emit` on its own. Pixels end with the ticket. Loops over failures, loc
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from traceback import format_exception
 
@@ -17,15 +17,18 @@ from agent.clock import Clock
 from agent.errors import ConfigError, EngineBroken, EngineError, FrameUnreadable, SourceLost
 from agent.flow import Answer, Decision, Fate, Frame, Result, Route
 from agent.handoff import Bell, LatestFrame, OrderedResults
+from agent.ladder import Ladder
 from agent.lanes import Job, Lane
-from agent.link import Link
 from agent.logs import Damper
 from agent.loop import Pulse
 from agent.outbox import Outbox
-from agent.ports import Source
+from agent.ports import Engine, Source
 from agent.record import Identity, delivery_of
+from agent.router import Candidate
+from agent.stake import Stakes
 from agent.telemetry import CameraTelemetry
 from agent.ticket import Ticket
+from agent.uplink import Uplink
 
 _log = logging.getLogger(__name__)
 _IDLE_WAIT_S = 0.25
@@ -40,24 +43,28 @@ class Shared:
 
     clock: Clock
     bell: Bell
-    link: Link
     lanes: dict[Route, Lane]
     outboxes: Sequence[Outbox]
     identity: Identity
     deadline_s: float
+    local: Engine | None = None
+    uplink: Uplink | None = None
     one_camera: bool = True
 
 
 class Pipeline:
     """The path of one camera's frames."""
 
-    def __init__(self, camera: str, source: Source, shared: Shared) -> None:
+    def __init__(self, camera: str, source: Source, shared: Shared, *, ladder: Ladder | None = None) -> None:
         self.camera = camera
         self.telemetry = CameraTelemetry()
         self.latest = LatestFrame(shared.bell)
         self.ordered = OrderedResults()
+        self._waiting: tuple[Ticket, Job | None] | None = None
         self._source = source
         self._shared = shared
+        self._ladder = ladder
+        self._stakes = Stakes()
         self._clock = shared.clock
         # Milliseconds since boot: a restart within one boot never repeats a sequence number, nor an id.
         self._seq = int(shared.clock.now() * 1000)
@@ -105,39 +112,85 @@ class Pipeline:
         if self.latest.put(frame) is not None:
             self.telemetry.note_dropped(Fate.OVERWRITTEN)
 
+    def candidate(self, frame: Frame, *, waiting: bool = False) -> Candidate:
+        """What the router needs to know of `frame`."""
+        rungs = self._ladder.rungs if self._ladder is not None else ()
+        deadline_s = frame.captured_s + self._shared.deadline_s
+        return Candidate(deadline_s, rungs, stake=self._stakes.next, waiting=waiting)
+
     def admit(self, frame: Frame, decision: Decision) -> bool:
         """Put `frame` on its way; False when a newer one has taken its place meanwhile."""
         if not self.latest.take(frame):
             return False
-        ticket = Ticket(frame, decision)
+        now_s = self._clock.now()
+        ticket = Ticket(frame, decision, admitted_s=now_s)
         self.ordered.reserve(ticket)
-        hedge = None
-        if decision.local_start_s is not None:
-            hedge = self._start(Route.LOCAL, ticket, decision.local_start_s, None)
-        if decision.route is Route.CLOUD:
-            self._start(Route.CLOUD, ticket, self._clock.now(), hedge)
+        self._displace(now_s)
+        hedge = self._start_local(ticket, decision.local_start_s)
+        if decision.waits:
+            self._waiting = (ticket, hedge)
+        elif decision.route is Route.CLOUD:
+            self._start_cloud(ticket, hedge)
         return True
 
-    def _start(self, route: Route, ticket: Ticket, start_s: float, hedge: Job | None) -> Job:
-        lane, deadline_s = self._shared.lanes[route], ticket.decision.deadline_s
-        return lane.start(lambda: self._carry(route, ticket, hedge), start_s=start_s, deadline_s=deadline_s)
+    @property
+    def waiting(self) -> Frame | None:
+        """The frame that is answered here for now, and goes to the cloud yet when the wire is free. Admit thread."""
+        if self._waiting is not None and not self._waiting[0].awaits_wire:
+            self._waiting = None
+        return None if self._waiting is None else self._waiting[0].frame
 
-    def _carry(self, route: Route, ticket: Ticket, hedge: Job | None) -> bool:
+    def upload(self, decision: Decision) -> None:
+        """The frame that waits for the wire has it."""
+        if self._waiting is not None:
+            (ticket, hedge), self._waiting = self._waiting, None
+            if ticket.upload(decision):
+                self._start_cloud(ticket, hedge)
+
+    def _displace(self, now_s: float) -> None:
+        """A newer frame is here: the one that waits for the wire is published as it was answered here."""
+        if self._waiting is not None:
+            self._waiting[0].withdraw(now_s)
+            self._waiting = None
+            self.ordered.poke()
+
+    def _start_local(self, ticket: Ticket, start_s: float | None) -> Job | None:
+        engine = self._shared.local
+        if start_s is None or engine is None:
+            return None
+
+        def work() -> bool:
+            return self._carry(Route.LOCAL, ticket, lambda give_up_s: engine.infer(ticket.frame, give_up_s), None)
+
+        return self._shared.lanes[Route.LOCAL].start(work, start_s=start_s, deadline_s=ticket.decision.deadline_s)
+
+    def _start_cloud(self, ticket: Ticket, hedge: Job | None) -> None:
+        decision, uplink, ladder = ticket.decision, self._shared.uplink, self._ladder
+        if uplink is None or ladder is None or decision.rung is None:
+            return
+        upload = uplink.begin(ticket.frame, decision.rung, ladder=ladder, due_s=ticket.settle_s)
+
+        def work() -> bool:
+            carried = self._carry(Route.CLOUD, ticket, upload.carry, hedge)
+            upload.end()
+            return carried
+
+        now_s = self._clock.now()
+        self._shared.lanes[Route.CLOUD].start(work, start_s=now_s, deadline_s=decision.deadline_s)
+
+    def _carry(self, route: Route, ticket: Ticket, infer: Callable[[float], Answer], hedge: Job | None) -> bool:
         """One engine's run for one frame. Every outcome goes to the ticket; False when the run was not wanted."""
         if not ticket.start(route):
             return False
         started_s = self._clock.now()
-        give_up_s = started_s + max(GIVE_UP_S, GIVE_UP_DEADLINES * self._shared.deadline_s)
-        if route is Route.CLOUD:
-            self._shared.link.note_sent(started_s)
         try:
-            answer = self._shared.lanes[route].engine.infer(ticket.frame, give_up_s)
+            answer = infer(started_s + max(GIVE_UP_S, GIVE_UP_DEADLINES * self._shared.deadline_s))
         except EngineError as error:
-            self._note_failure(route, ticket, error, started_s=started_s, hedge=hedge)
+            self._note_failure(route, ticket, error, hedge=hedge)
         except Exception as error:  # noqa: BLE001 - the lane job: a fault in an engine costs a frame, not the agent
             self._damper.note(f"fault {route.value}", "a fault in the agent: " + "".join(format_exception(error)))
             broken = EngineBroken(f"{type(error).__name__}: {error}")
-            self._note_failure(route, ticket, broken, started_s=started_s, hedge=hedge)
+            self._note_failure(route, ticket, broken, hedge=hedge)
         else:
             self._note_answer(route, ticket, answer, started_s=started_s, hedge=hedge)
         self.ordered.poke()
@@ -149,19 +202,13 @@ class Pipeline:
         now_s = self._clock.now()
         if hedge is not None:
             self._shared.lanes[Route.LOCAL].cancel(hedge)
-        if route is Route.CLOUD:
-            self._shared.link.note_answer(_key(ticket), answer, took_s=now_s - started_s, now_s=now_s)
         correction = ticket.answered(route, answer, started_s=started_s, now_s=now_s)
         if correction is not None:
             self.ordered.correct(correction)
 
-    def _note_failure(
-        self, route: Route, ticket: Ticket, error: EngineError, *, started_s: float, hedge: Job | None
-    ) -> None:
+    def _note_failure(self, route: Route, ticket: Ticket, error: EngineError, *, hedge: Job | None) -> None:
         now_s = self._clock.now()
         self._damper.note(f"{route.value} {error.cause.value}", f"{route.value} engine: {error}")
-        if route is Route.CLOUD:
-            self._shared.link.note_failure(_key(ticket), error, took_s=now_s - started_s, now_s=now_s)
         if ticket.failed(route, error, now_s=now_s) and hedge is not None:
             self._shared.lanes[Route.LOCAL].hurry(hedge, now_s)
 
@@ -177,18 +224,18 @@ class Pipeline:
         now_s = self._clock.now()
         for ticket in self.ordered.overdue(now_s):
             ticket.expire(now_s)
-            if ticket.cloud_pending:
-                waited_s = now_s - ticket.frame.captured_s
-                self._shared.link.note_overdue(_key(ticket), waited_s=waited_s, now_s=now_s)
+            if ticket.cloud_pending and self._shared.uplink is not None:
+                self._shared.uplink.link.note_overdue((self.camera, ticket.frame.seq), now_s)
         for result in self.ordered.release():
             self._publish(result)
 
     def _publish(self, result: Result) -> None:
         self.telemetry.note_result(result)
         self._shared.bell.ring()
-        if result.answer is None:
+        if result.answer is None or result.published is None:
             self._damper.note("failed", f"camera {self.camera}: a frame got no answer: {result.failure}")
             return
+        self._stakes.note(result.published, result.answer.predictions, width=result.width, height=result.height)
         delivery = delivery_of(result, self._shared.identity)
         for outbox in self._shared.outboxes:
             outbox.put(delivery)
@@ -207,7 +254,3 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.camera} {self.ordered}>"
-
-
-def _key(ticket: Ticket) -> tuple[str, int]:
-    return ticket.frame.camera, ticket.frame.seq

@@ -7,7 +7,7 @@ from types import ModuleType
 from agent import engines, sinks, sources
 from agent.flow import Route
 from agent.options import Options
-from agent.ports import Context, Engine, Sink, Source
+from agent.ports import CloudEngine, Context, Engine, Sink, Source
 
 _FOLDERS: dict[str, ModuleType] = {"sources": sources, "engines": engines, "sinks": sinks}
 
@@ -30,10 +30,15 @@ def build_source(options: Options, context: Context) -> Source:
     return source
 
 
-def build_engine(options: Options, context: Context, *, width: int | None = None) -> Engine:
-    """The engine that `options` describe; `width` for those that can work on several frames at once."""
-    extra = {} if width is None else {"width": width}
-    engine: Engine = _module("engines", type_of(options)).build(options, context, **extra)
+def build_engine(options: Options, context: Context) -> Engine:
+    """The on-device engine that `options` describe."""
+    engine: Engine = _module("engines", type_of(options)).build(options, context)
+    return engine
+
+
+def build_cloud_engine(options: Options, context: Context, *, width: int) -> CloudEngine:
+    """The hosted engine that `options` describe; `width`: how many requests may be under way at once."""
+    engine: CloudEngine = _module("engines", type_of(options)).build(options, context, width=width)
     return engine
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.clock import Clock
-from agent.flow import Answer, Delivery, Frame, Outcome, Pixels
+from agent.flow import Answer, Delivery, Frame, Outcome, Picture, Pixels, Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Source(Protocol):
 
 
 class Engine(Protocol):
-    """Something that finds objects in a frame."""
+    """A model on this device."""
 
     width: int
     """How many frames it can work on at once."""
@@ -67,6 +67,53 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what `open` took; never raises."""
+
+
+class Watch(Protocol):
+    """Is told how an upload stands."""
+
+    def __call__(self, reading: Reading) -> bool:
+        """Called when the body begins, every 10 to 20 ms until all of it is acknowledged, and once at the end.
+
+        False: the request is not worth its connection any more; the engine closes it and raises EngineUnavailable.
+        """
+
+
+class CloudEngine(Protocol):
+    """A model behind the link."""
+
+    width: int
+    """How many requests may be under way at once."""
+    longest_px: int
+    """Longest side of a picture that the model makes use of."""
+    finest_quality: int
+    """JPEG quality above which nothing is gained."""
+    measures: bool
+    """Whether readings come from acknowledged bytes. False: this platform cannot tell, and only the end is read."""
+
+    def open(self) -> None:
+        """Get ready; connections are opened when they are needed. Raises ConfigError."""
+
+    def infer(self, picture: Picture, give_up_s: float, watch: Watch) -> Answer:
+        """Objects in `picture`, in the captured frame's pixels; gives up at the monotonic time `give_up_s`.
+
+        Raises EngineUnavailable, EngineRefused.
+        """
+
+    def dial(self, give_up_s: float) -> int:
+        """Open a connection and keep it for the next request, sending nothing; the bytes that this took.
+
+        Raises EngineUnavailable.
+        """
+
+    def knock(self, give_up_s: float) -> int:
+        """Ask, without a picture, whether requests are served again; the bytes that this took.
+
+        Raises EngineUnavailable, EngineRefused.
+        """
+
+    def close(self) -> None:
+        """Close every connection; never raises."""
 
 
 class Sink(Protocol):

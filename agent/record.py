@@ -1,11 +1,12 @@
 """Result -> the bytes of a `vedette.result/1` record, as docs/result.schema.json describes it. No state."""
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from agent.flow import Answer, Delivery, Prediction, Result, Route, Timings
+from agent.flow import Answer, Delivery, Outlook, Prediction, Prices, Result, Route, Timings
 
 SCHEMA = "vedette.result/1"
 
@@ -69,15 +70,45 @@ def _prediction(found: Prediction) -> dict[str, Any]:
 
 def _route(result: Result, answer: Answer, published: Route) -> dict[str, Any]:
     decision = result.decision
+    rung = decision.rung
     return {
         "decided": decision.route.value,
         "published": published.value,
         "reason": decision.reason.value,
         "late": result.late,
-        "p": None if decision.p is None else round(decision.p, 3),
-        "size_bytes": answer.size_bytes,
-        "quality": answer.quality,
+        "p": _rounded(decision.p, 3),
+        "threshold": _rounded(decision.threshold, 2),
+        "deadline_ms": _ms(decision.deadline_s - result.captured_s),
+        "size_bytes": answer.size_bytes or (rung.size_bytes if rung else None),
+        "quality": answer.quality or (rung.quality if rung else None),
         "engine": answer.engine,
+        "hedge": result.hedge.value,
+        "outlook": _outlook(decision.outlook),
+        "prices": _prices(decision.prices),
+    }
+
+
+def _outlook(outlook: Outlook | None) -> dict[str, Any] | None:
+    if outlook is None:
+        return None
+    return {
+        "rtt_ms": _ms(outlook.rtt_s),
+        "upload_ms": _ms(outlook.upload_s),
+        "server_ms": _ms(outlook.server_s),
+        "uplink_mbit_s": round(outlook.uplink_mbit_s, 3),
+        "evidence": outlook.evidence,
+        "evidence_age_ms": _ms(outlook.evidence_age_s),
+    }
+
+
+def _prices(prices: Prices | None) -> dict[str, Any] | None:
+    if prices is None:
+        return None
+    return {
+        "per_mb": _rounded(prices.per_mb, 4),
+        "per_call": _rounded(prices.per_call, 4),
+        "data_left_mb": _rounded(prices.data_left_bytes / 1e6, 3),
+        "credits_left": _rounded(prices.credits_left, 4),
     }
 
 
@@ -88,9 +119,16 @@ def _latency_ms(result: Result, timings: Timings) -> dict[str, float | None]:
         "preprocess": _ms(timings.preprocess_s),
         "inference": _ms(timings.inference_s),
         "postprocess": _ms(timings.postprocess_s),
+        "connect": _ms(timings.connect_s),
         "upload": _ms(timings.upload_s),
         "server": _ms(timings.server_s),
+        "processing": _ms(timings.processing_s),
     }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    """None for what is not limited, too: JSON has no infinity."""
+    return None if value is None or math.isinf(value) else round(value, digits)
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -1,21 +1,20 @@
 """Decides each frame's route. Pure: measurements and the time in, a decision and its reason out. Owner: admit thread.
 
-The rule: send a frame when the share of recent requests that would have met its deadline is high enough, with
-hysteresis; run the on-device model so that its answer is there at the deadline if the cloud's is not (the hedge); ask
-again with real frames, ever more rarely, while the cloud does not serve. Reasons are the closed set of flow.Reason.
+The rule: send a frame, in the size that gains most accuracy per second of link, when the share of recent requests that
+would have met its deadline is high enough, with hysteresis, and the gain is worth its price. Run the on-device model so
+that its answer is there at the deadline if the cloud's is not (the hedge). Keep one upload on the wire; the newest
+frame waits for it. While the cloud does not serve, ask again ever more rarely: a dead link by dialling, a slow one with
+real frames. Reasons are the closed set of flow.Reason; docs/architecture.md has the constants and their sensitivity.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from agent.errors import Cause
-from agent.flow import Decision, Reason, Route
-from agent.link import LinkView
+from agent.evidence import Chance, LinkView
+from agent.flow import Decision, Prices, Reason, Route, Rung
 
-P_SEND = 0.5
-"""With the hedge a late answer costs bytes only, so "more likely than not" is enough."""
-HYSTERESIS = 0.1
 P_SURE = 0.9
 """Below it the local run starts at once, which spreads the load; above it the run is usually spared."""
 MARGIN_S = 0.010
@@ -23,15 +22,21 @@ MARGIN_S = 0.010
 HEDGE_RUNS = 2.2
 HEDGE_SLACK_S = 0.015
 """The hedge starts 2.2 local runs and 15 ms ahead: its own run and one that cannot be interrupted before it."""
-DEAD_AFTER_S = 1.0
-DEAD_AFTER_ANSWERS = 3.0
-"""A cloud silent for a second and three of its usual answers is called dead, not slow."""
 PROBE_SHARE = 0.1
 PROBE_MIN_S = 0.5
 PROBE_MAX_S = 60.0
-"""Ask again after 10 % of the time since the cloud last answered, so an outage is prolonged by a tenth at most."""
+"""Ask again after 10 % of the time since the cloud last served, so an outage is prolonged by a tenth at most."""
+DIAL_MAX_S = 1.0
+"""Dialling costs a kilobyte and no credit."""
+LOCAL_WORTH = 37.3 / 53.9
+"""Accuracy of the on-device answer as a share of the hosted one's: mAP50-95 of YOLOv8n and YOLOv8x at 640 px (COCO, as
+Ultralytics publishes them)."""
+CREDITS_PER_CALL = 0.1 / 500
+"""The least a request is billed: a tenth of a second, 500 seconds to the credit (Roboflow's pricing)."""
 
-_SAID = (Cause.SERVER, Cause.BAD_REQUEST, Cause.BAD_ANSWER, Cause.CAPTIVE_PORTAL)
+MOST_IN_FLIGHT = 10
+
+_SAID = (Cause.SERVER, Cause.BAD_REQUEST, Cause.BAD_ANSWER)
 """Failures in which something answered: an error, not silence."""
 
 
@@ -43,101 +48,312 @@ class Mode(str, Enum):
     CLOUD_ONLY = "cloud_only"
 
 
+class Prefer(str, Enum):
+    """What matters most where both routes would do."""
+
+    ACCURACY = "accuracy"
+    LATENCY = "latency"
+    COST = "cost"
+
+
+class Errand(str, Enum):
+    """What else than a frame is to be sent now."""
+
+    DIAL = "dial"
+    KNOCK = "knock"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """What p must reach."""
+
+    p_send: float
+    hysteresis: float
+
+
+THRESHOLDS = {
+    # With the hedge a late answer costs bytes only, so "more likely than not" is enough.
+    Prefer.ACCURACY: Threshold(0.5, 0.1),
+    Prefer.LATENCY: Threshold(0.8, 0.0),
+    Prefer.COST: Threshold(0.7, 0.1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A frame that asks for its route."""
+
+    deadline_s: float
+    """Monotonic; when its answer is stale."""
+    ladder: tuple[Rung, ...]
+    """The pictures that could be sent of it, the smallest first."""
+    stake: float = 1.0
+    """How much more than usual the cloud could tell of it."""
+    waiting: bool = False
+    """It is answered here already, and asks again because the wire may be free."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How busy the lanes are."""
+    """How busy the agent is."""
 
-    in_flight: int
-    """Requests without an answer yet."""
+    fps: float
+    """Frames per second of all cameras."""
     in_flight_limit: int
     local_free: bool
     """The on-device model could start this moment."""
     local_run_s: float
     """What a local run takes, nearly always (p99)."""
     local_fits: bool
-    """A local run for this frame could be finished by its deadline, after all that are promised already."""
+    """A local run for this frame, begun in its turn, would end by its deadline."""
+    hedge_fits: bool = True
+    """So would one that is promised for the deadline, after all promises before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A size worth sending."""
+
+    rung: Rung
+    p: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """All that one decision goes by."""
+
+    frame: Candidate
+    link: LinkView
+    load: Load
+    prices: Prices
+    budgeted: bool
+    threshold: float
+    prompt: bool
+
+    def chance(self, rung: Rung) -> Chance:
+        """How likely a picture of that size is answered in time."""
+        budget_s = self.frame.deadline_s - self.link.now_s - MARGIN_S
+        return self.link.chance(rung.size_bytes, budget_s, self.load.fps)
+
+    def gain(self, rung: Rung) -> float:
+        """Accuracy won over the on-device answer, or over none where the device has no room for the frame."""
+        covered = self.load.hedge_fits or self.frame.waiting
+        return self.frame.stake * (rung.worth - (LOCAL_WORTH if covered else 0.0))
+
+    def cost(self, rung: Rung) -> float:
+        return self.prices.per_mb * rung.size_bytes / 1e6 + self.prices.per_call
+
+    def short(self, rung: Rung) -> Reason | None:
+        """The budget that has not enough left for it."""
+        if self.prices.data_left_bytes < rung.size_bytes:
+            return Reason.BUDGET_DATA
+        return Reason.BUDGET_CREDITS if self.prices.credits_left < CREDITS_PER_CALL else None
+
+    def dearest(self, rung: Rung) -> Reason:
+        """The budget that makes most of its price."""
+        data_is = self.prices.per_mb * rung.size_bytes / 1e6 >= self.prices.per_call
+        return Reason.BUDGET_DATA if data_is else Reason.BUDGET_CREDITS
+
+    @property
+    def local_takes(self) -> bool:
+        """Whether the device can answer: now, or by the deadline where it can keep up with the cameras at all."""
+        keeps_up = self.load.local_run_s * self.load.fps <= 1.0
+        return self.load.local_free or (keeps_up and self.load.local_fits)
+
+    @property
+    def hedge_s(self) -> float:
+        """The last safe moment for the on-device run to begin; now, while nothing is known of its time."""
+        if not self.load.local_run_s:
+            return self.link.now_s
+        last_s = self.frame.deadline_s - HEDGE_RUNS * self.load.local_run_s - HEDGE_SLACK_S
+        return max(self.link.now_s, last_s)
+
+    def cloud(self, reason: Reason, rung: Rung, local_start_s: float | None, *, p: float | None) -> Decision:
+        return self._decision(Route.CLOUD, reason, rung, local_start_s=local_start_s, p=p)
+
+    def here(self, reason: Reason, *, p: float | None, waits: bool = False) -> Decision | None:
+        if self.frame.waiting or not self.local_takes:
+            return None
+        local = self._decision(Route.LOCAL, reason, self.frame.ladder[0], local_start_s=self.link.now_s, p=p)
+        return replace(local, rung=None, waits=waits)
+
+    def _decision(
+        self, route: Route, reason: Reason, rung: Rung, *, local_start_s: float | None, p: float | None
+    ) -> Decision:
+        return Decision(
+            route,
+            reason,
+            self.frame.deadline_s,
+            local_start_s,
+            p,
+            None if p is None else self.threshold,
+            rung=rung,
+            outlook=self.link.outlook(rung.size_bytes),
+            prices=self.prices if self.budgeted else None,
+            prompt=self.prompt,
+        )
 
 
 class Router:
     """One router for all cameras: the link is theirs in common."""
 
-    def __init__(self, mode: Mode) -> None:
+    def __init__(self, mode: Mode, prefer: Prefer = Prefer.ACCURACY) -> None:
         self._mode = mode
+        self._prefer = prefer
+        self._good_s: float | None = None
+        self._next_probe_s = float("-inf")
+        self._seen_s = float("-inf")
         self.on_cloud = False
         """Whether the cloud is thought to serve, in mode auto."""
 
-    def decide(self, deadline_s: float, *, link: LinkView, load: Load, now_s: float) -> Decision | None:
-        """The route of one frame, or None when no lane has room for it now.
+    def decide(self, frame: Candidate, *, link: LinkView, load: Load, prices: Prices | None = None) -> Decision | None:
+        """The route of one frame, or None when no lane has room for it now, or it goes on waiting for the wire.
 
         Args:
-            deadline_s: when its answer is stale, monotonic.
-            link: what is known of the cloud.
-            load: how busy the lanes are.
-            now_s: monotonic.
+            frame: which frame, and the pictures that could be sent of it.
+            link: what is known of the cloud now.
+            load: how busy the agent is.
+            prices: what uploading costs; None where there is no budget.
         """
         if self._mode is Mode.LOCAL_ONLY:
-            return _local(Reason.LOCAL_ONLY, deadline_s, load, now_s)
-        if self._mode is Mode.CLOUD_ONLY:
-            full = load.in_flight >= load.in_flight_limit or now_s < link.closed_until_s
-            return None if full else Decision(Route.CLOUD, Reason.CLOUD_ONLY, deadline_s, None)
-        return self._weigh(deadline_s, link, load, now_s)
-
-    def _weigh(self, deadline_s: float, link: LinkView, load: Load, now_s: float) -> Decision | None:
-        p = link.chance(deadline_s - now_s - MARGIN_S, now_s)
-        threshold = P_SEND + (-HYSTERESIS if self.on_cloud else HYSTERESIS)
-        open_ = now_s >= link.closed_until_s
-        self.on_cloud = open_ and p >= threshold
-        if not open_:
-            return _local(link.closed_reason, deadline_s, load, now_s, p=p, threshold=threshold)
-        if not self.on_cloud:
-            if load.local_free and load.in_flight == 0 and _probe_due(link, now_s):
-                return Decision(Route.CLOUD, Reason.PROBE, deadline_s, now_s, p, threshold)
-            return _local(_why_low(link, now_s), deadline_s, load, now_s, p=p, threshold=threshold)
-        if load.in_flight >= load.in_flight_limit:
-            reason = Reason.DEAD if _silent(link, now_s) else Reason.INFLIGHT_FULL
-            return _local(reason, deadline_s, load, now_s, p=p, threshold=threshold)
-        if not load.local_fits:
-            return Decision(Route.CLOUD, Reason.LOCAL_OVERLOADED, deadline_s, None, p, threshold)
-        hedge_s = deadline_s - HEDGE_RUNS * load.local_run_s - HEDGE_SLACK_S
-        return Decision(
-            Route.CLOUD, Reason.P_OK, deadline_s, max(now_s, hedge_s) if p >= P_SURE else now_s, p, threshold
+            can = load.local_free and not frame.waiting
+            return Decision(Route.LOCAL, Reason.LOCAL_ONLY, frame.deadline_s, link.now_s) if can else None
+        self._learn(link)
+        case = _Case(
+            frame,
+            link,
+            load,
+            prices or Prices(),
+            budgeted=prices is not None,
+            threshold=self._threshold,
+            prompt=self._prefer is Prefer.LATENCY,
         )
+        return _always_cloud(case) if self._mode is Mode.CLOUD_ONLY else self._weigh(case)
+
+    def errand(self, link: LinkView) -> Errand | None:
+        """Whether to dial, or to knock, now. To be told so begins the pause until the next."""
+        self._learn(link)
+        wanted = Errand.KNOCK if link.refused else Errand.DIAL if link.dead else None
+        waits = link.in_flight and not link.dead  # for an answer, which a dead link will not bring
+        if self._mode is Mode.LOCAL_ONLY or link.closed or waits or link.now_s < self._next_probe_s:
+            return None
+        if wanted is not None:
+            self._next_probe_s = link.now_s + min(DIAL_MAX_S, self._pause_s(link.now_s))
+        return wanted
+
+    @property
+    def _threshold(self) -> float:
+        """What p must reach for a frame to be sent."""
+        threshold = THRESHOLDS[self._prefer]
+        return threshold.p_send + (-threshold.hysteresis if self.on_cloud else threshold.hysteresis)
+
+    def _learn(self, link: LinkView) -> None:
+        """Follow up at once an answer in time, and a connection after none.
+
+        One lucky probe moves the clock of the probes only half-way, or borderline links would be probed for ever.
+        """
+        if self._good_s is None:
+            self._good_s = link.now_s
+        if link.on_time_s > self._seen_s:
+            self._good_s = link.on_time_s if self.on_cloud else (self._good_s + link.on_time_s) / 2
+        if max(link.on_time_s, link.dialled_s) > self._seen_s:
+            self._next_probe_s = link.now_s
+        self._seen_s = max(self._seen_s, link.on_time_s, link.dialled_s)
+
+    def _pause_s(self, now_s: float) -> float:
+        """How long after one probe the next may come."""
+        silent_s = 0.0 if self._good_s is None else now_s - self._good_s
+        return min(PROBE_MAX_S, max(PROBE_MIN_S, PROBE_SHARE * silent_s))
+
+    def _weigh(self, case: _Case) -> Decision | None:
+        shut = _shut(case.link)
+        choice = shut or _choose(case)
+        if not case.frame.waiting:
+            self.on_cloud = isinstance(choice, _Choice)
+        if isinstance(choice, _Choice):
+            return _send(choice, case)
+        smallest = case.frame.ladder[0]
+        p = None if shut else case.chance(smallest).p
+        if choice is None and self._probe_due(case):
+            self._next_probe_s = case.link.now_s + self._pause_s(case.link.now_s)
+            return case.cloud(Reason.PROBE, smallest, case.link.now_s, p=p)
+        return case.here(choice or _why_low(case), p=p)
+
+    def _probe_due(self, case: _Case) -> bool:
+        """Whether to ask with a real frame. A cloud that the budget cannot pay for is not asked."""
+        smallest = case.frame.ladder[0]
+        if case.frame.waiting or case.link.in_flight or case.link.now_s < self._next_probe_s:
+            return False
+        return case.local_takes and case.short(smallest) is None and case.cost(smallest) <= case.gain(smallest)
 
 
-def _local(
-    reason: Reason,
-    deadline_s: float,
-    load: Load,
-    now_s: float,
-    *,
-    p: float | None = None,
-    threshold: float | None = None,
-) -> Decision | None:
-    return Decision(Route.LOCAL, reason, deadline_s, now_s, p, threshold) if load.local_free else None
+def in_flight_limit(deadline_s: float, fps: float) -> int:
+    """How many requests may be under way: those of one deadline and one more, 4 to 10."""
+    return min(MOST_IN_FLIGHT, max(4, math.ceil(deadline_s * fps) + 1))
 
 
-def _probe_due(link: LinkView, now_s: float) -> bool:
-    pause_s = min(PROBE_MAX_S, max(PROBE_MIN_S, PROBE_SHARE * (now_s - link.last_good_s)))
-    return now_s - link.last_sent_s >= pause_s
+def _shut(link: LinkView) -> Reason | None:
+    """Why no frame may be sent at all."""
+    if link.closed or link.refused:
+        return link.closed_reason
+    if link.dead:
+        return Reason.DEAD
+    return Reason.STALLED if link.stalled else None
 
 
-def _why_low(link: LinkView, now_s: float) -> Reason:
-    """Names what the time goes to, or that nothing is known."""
-    if not link.samples:
-        return Reason.NO_EVIDENCE
+def _choose(case: _Case) -> _Choice | Reason | None:
+    """The size that gains most; the budget's name when one would be in time but is too dear; else None."""
+    best: _Choice | None = None
+    too_dear: Reason | None = None
+    for rung in case.frame.ladder:
+        chance = case.chance(rung)
+        if chance.p < case.threshold:
+            continue
+        value = chance.sustained * (case.gain(rung) - case.cost(rung) / chance.p)
+        short = case.short(rung)
+        if short is not None or value <= 0:
+            too_dear = too_dear or short or case.dearest(rung)
+        elif best is None or value > best.value:
+            best = _Choice(rung, chance.p, value)
+    return best or too_dear
+
+
+def _send(choice: _Choice, case: _Case) -> Decision | None:
+    """To the cloud, if the wire is free; else the frame is answered here, and waits for the wire besides."""
+    if case.link.in_flight >= case.load.in_flight_limit:
+        return case.here(Reason.INFLIGHT_FULL, p=choice.p)
+    if not case.link.wire_free:
+        return case.here(Reason.UPLINK_BUSY, p=choice.p, waits=True)
+    if not case.load.hedge_fits and not case.frame.waiting:
+        return case.cloud(Reason.LOCAL_OVERLOADED, choice.rung, None, p=choice.p)
+    soon = choice.p < P_SURE or case.prompt
+    return case.cloud(Reason.P_OK, choice.rung, case.link.now_s if soon else case.hedge_s, p=choice.p)
+
+
+def _always_cloud(case: _Case) -> Decision | None:
+    """Mode cloud_only: the size most worth sending, one upload on the wire, no on-device run."""
+    link = case.link
+    if link.closed or link.refused or link.in_flight >= case.load.in_flight_limit or not link.wire_free:
+        return None
+    affordable = [rung for rung in case.frame.ladder if case.short(rung) is None]
+    if case.frame.waiting or not affordable:
+        return None
+    best = max(affordable, key=lambda rung: case.chance(rung).sustained * rung.worth)
+    return case.cloud(Reason.CLOUD_ONLY, best, None, p=case.chance(best).p)
+
+
+def _why_low(case: _Case) -> Reason:
+    """What the time goes to, or that too little is known."""
+    link = case.link
     if link.newest_cause in _SAID:
         return Reason.HTTP_ERROR
-    if _silent(link, now_s):
-        return Reason.DEAD
-    return Reason.P_LOW_SERVER if link.server_share > 0.5 else Reason.P_LOW_BANDWIDTH  # noqa: PLR2004 - the larger part
-
-
-def _silent(link: LinkView, now_s: float) -> bool:
-    """Whether the cloud has not answered for longer than its usual answers explain."""
-    typical_s = link.typical_s
-    return typical_s is None or now_s - link.last_good_s > max(DEAD_AFTER_S, DEAD_AFTER_ANSWERS * typical_s)
-
-
-def in_flight_limit(deadline_s: float, fps: float = 10.0) -> int:
-    """How many requests may be under way: those of one deadline and one more, 4 to 10."""
-    return min(10, max(4, math.ceil(deadline_s * fps) + 1))
+    outlook = link.outlook(case.frame.ladder[0].size_bytes)
+    if outlook is None or link.certainty < case.threshold:
+        return Reason.NO_EVIDENCE
+    parts = {
+        Reason.P_LOW_BANDWIDTH: outlook.upload_s,
+        Reason.P_LOW_RTT: outlook.rtt_s,
+        Reason.P_LOW_SERVER: outlook.server_s,
+    }
+    return max(parts, key=lambda reason: parts[reason])

@@ -13,6 +13,9 @@ Which answer is published, by what has happened when the last of these events ca
     failed     running, waiting    waits; the hedge starts  running: waits; waiting: failed
     failed     none or failed      none: failed             none: failed
     none       any but failed      the local one, when it comes, however late
+
+A frame that waits for the wire has a cloud run that is pending; a newer frame that takes its place ends the wait, and
+the cloud's part is none then. Where the first answer is wanted promptly, the local one does not wait for the cloud's.
 """
 
 import threading
@@ -20,7 +23,7 @@ from dataclasses import replace
 from enum import Enum
 
 from agent.errors import EngineError
-from agent.flow import Answer, Decision, Fate, Frame, Result, Route
+from agent.flow import Answer, Decision, Fate, Frame, Hedge, Result, Route
 
 HANDOVER_S = 0.010
 """A frame is settled this much before its deadline, so that its result has left when the deadline comes."""
@@ -39,12 +42,13 @@ class _Run(str, Enum):
 class Ticket:
     """Where the outcomes of one frame meet. `result` is set once."""
 
-    def __init__(self, frame: Frame, decision: Decision) -> None:
+    def __init__(self, frame: Frame, decision: Decision, *, admitted_s: float) -> None:
         self.frame = frame
         self.decision = decision
         self.result: Result | None = None
+        self._admitted_s = admitted_s
         self._lock = threading.Lock()
-        self._cloud = _Run.WAITING if decision.route is Route.CLOUD else _Run.NONE
+        self._cloud = _Run.WAITING if decision.route is Route.CLOUD or decision.waits else _Run.NONE
         self._local = _Run.NONE if decision.local_start_s is None else _Run.WAITING
         self._held: Result | None = None
         self._expired = False
@@ -65,10 +69,30 @@ class Ticket:
         """Whether the deadline still has something to decide."""
         return self.result is None and not self._expired
 
+    @property
+    def awaits_wire(self) -> bool:
+        """Whether an upload would still be of use."""
+        return self.decision.waits and self._cloud is _Run.WAITING and not self._expired
+
+    def upload(self, decision: Decision) -> bool:
+        """The wire is free: the frame goes to the cloud after all, unless that is too late. Its local run stays."""
+        with self._lock:
+            if not self.awaits_wire:
+                return False
+            self.decision = replace(decision, local_start_s=self.decision.local_start_s)
+            return True
+
+    def withdraw(self, now_s: float) -> None:
+        """A newer frame waits for the wire in its place."""
+        with self._lock:
+            if self.awaits_wire:
+                self._cloud = _Run.NONE
+                self._settle(now_s)
+
     def start(self, route: Route) -> bool:
         """An engine is about to begin; False when its answer is no longer wanted."""
         with self._lock:
-            if self.result is not None:
+            if self.result is not None and not (route is Route.CLOUD and self.decision.prompt):
                 return False
             if route is Route.CLOUD:
                 self._cloud = _Run.RUNNING
@@ -116,11 +140,12 @@ class Ticket:
 
     def _settle(self, now_s: float) -> None:
         """Publish the local answer, or nothing, if the table above says so."""
-        if self.result is not None or (self.cloud_pending and not self._expired):
+        if self.result is not None:
             return
-        if self._held is not None:
-            self.result = replace(self._held, answered_s=now_s)
-        elif not self._local_to_come():
+        waits = self.cloud_pending and not self._expired
+        if self._held is not None and (self.decision.prompt or not waits):
+            self.result = replace(self._held, answered_s=now_s, decision=self.decision, hedge=self._hedge)
+        elif not waits and not self._local_to_come():
             self._failure = self._failure or "no answer by the deadline"
             self.result = self._build(None, None, started_s=None, now_s=now_s)
 
@@ -149,7 +174,17 @@ class Ticket:
             started_s=started_s,
             answered_s=now_s,
             failure=self._failure,
+            hedge=self._hedge,
         )
+
+    @property
+    def _hedge(self) -> Hedge:
+        start_s = self.decision.local_start_s
+        if start_s is None or self.decision.route is Route.LOCAL:
+            return Hedge.NONE
+        if self._local is _Run.WAITING:
+            return Hedge.SKIPPED
+        return Hedge.NOW if start_s <= self._admitted_s else Hedge.LATE
 
     def __repr__(self) -> str:
         state = "settled" if self.result else f"cloud {self._cloud.value} local {self._local.value}"

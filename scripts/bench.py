@@ -30,7 +30,6 @@ from agent.flow import Pixels, Route  # noqa: E402
 from agent.handoff import Bell  # noqa: E402
 from agent.imaging import open_video  # noqa: E402
 from agent.lanes import Lane  # noqa: E402
-from agent.link import Link  # noqa: E402
 from agent.loop import Pulse  # noqa: E402
 from agent.outbox import MemoryOutbox  # noqa: E402
 from agent.pipeline import Pipeline, Shared  # noqa: E402
@@ -85,12 +84,12 @@ def local_path(options: argparse.Namespace, frames: list[Pixels]) -> Row:
     context = Context("bench", clock, Path.cwd(), Path.cwd())
     engine = tflite.build(tflite.Options(type="tflite", model=options.model, threads=options.threads), context)
     lane = Lane("local", engine, clock, on_room=bell.ring)
-    link = Link(clock.now())
     with tempfile.TemporaryDirectory() as folder:
         outbox = MemoryOutbox(Path(folder) / "kept")
-        shared = Shared(clock, bell, link, {Route.LOCAL: lane}, [outbox], Identity("bench", "boot"), DEADLINE_S)
+        identity = Identity("bench", "boot")
+        shared = Shared(clock, bell, {Route.LOCAL: lane}, [outbox], identity, DEADLINE_S, local=engine)
         pipeline = Pipeline("cam", Replay(frames), shared)
-        admission = Admission([pipeline], Router(Mode.LOCAL_ONLY), link=link, lanes=shared.lanes, clock=clock)
+        admission = Admission([pipeline], Router(Mode.LOCAL_ONLY), shared)
         worker = threading.Thread(target=lane.run, args=(Pulse(clock),), daemon=True)
         worker.start()
         lane.opened.wait()

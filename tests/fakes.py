@@ -2,15 +2,20 @@
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from agent.budget import Budget, Caps
+from agent.clock import Clock
 from agent.errors import EngineError, SourceEnded
-from agent.flow import Answer, Delivery, Frame, Outcome, Pixels, Prediction, Timings
-from agent.ports import Context
+from agent.flow import Answer, Delivery, Frame, Outcome, Picture, Pixels, Prediction, Reading, Timings
+from agent.ladder import Ladder
+from agent.link import Link
+from agent.ports import CloudEngine, Context, Watch
+from agent.uplink import Uplink
 
 PICTURE: Pixels = np.zeros((48, 64, 3), dtype=np.uint8)
 
@@ -80,8 +85,11 @@ class GatedEngine:
 
     def open(self) -> None: ...
 
-    def infer(self, frame: Frame, give_up_s: float) -> Answer:
-        gate = Gate(frame, give_up_s)
+    def infer(self, frame: Frame, give_up_s: float) -> Answer:  # noqa: ARG002 - as Engine has it
+        return self._pass(give_up_s)
+
+    def _pass(self, give_up_s: float) -> Answer:
+        gate = Gate(give_up_s)
         self.entered.put(gate)
         outcome = gate.outcome.get(timeout=20)
         if isinstance(outcome, EngineError):
@@ -95,9 +103,44 @@ class GatedEngine:
 class Gate:
     """One run that is under way."""
 
-    frame: Frame
     give_up_s: float
     outcome: "queue.Queue[Answer | EngineError]" = field(default_factory=queue.Queue)
+
+
+class _Hosted:
+    """What every stand-in for a hosted model has."""
+
+    longest_px = 64
+    finest_quality = 85
+    measures = True
+    dialled = knocked = 0
+
+    def dial(self, give_up_s: float) -> int:  # noqa: ARG002 - as CloudEngine has it
+        self.dialled += 1
+        return 1200
+
+    def knock(self, give_up_s: float) -> int:  # noqa: ARG002 - as CloudEngine has it
+        self.knocked += 1
+        return 800
+
+
+@dataclass
+class GatedCloud(_Hosted, GatedEngine):
+    """A hosted model of the test's: the whole picture is acknowledged at once, and then the gate waits."""
+
+    clock: Clock = field(default_factory=FakeClock)
+
+    def infer(self, picture: Picture, give_up_s: float, watch: Watch) -> Answer:  # type: ignore[override]
+        acknowledge(picture, watch, self.clock)
+        return self._pass(give_up_s)
+
+
+def acknowledge(picture: Picture, watch: Watch, clock: Clock, *, metered_bytes: int | None = None) -> None:
+    """Tell `watch` that the picture is through, a round trip of 40 ms away."""
+    size_bytes = len(picture.data)
+    metered = 2 * size_bytes if metered_bytes is None else metered_bytes
+    watch(Reading(clock.now(), 0, size_bytes, 0.04, metered_bytes=100))
+    watch(Reading(clock.now(), size_bytes, 0, 0.04, metered_bytes=metered))
 
 
 class InstantEngine:
@@ -117,6 +160,49 @@ class InstantEngine:
         return an_answer()
 
     def close(self) -> None: ...
+
+
+class InstantCloud(_Hosted):
+    """A hosted model that answers at once, or raises what it is given."""
+
+    def __init__(self, clock: Clock, *, width: int = 1, error: EngineError | None = None) -> None:
+        self.width = width
+        self.error = error
+        self.pictures: list[Picture] = []
+        self._clock = clock
+
+    def open(self) -> None: ...
+
+    def infer(self, picture: Picture, give_up_s: float, watch: Watch) -> Answer:  # noqa: ARG002 - as CloudEngine has it
+        self.pictures.append(picture)
+        acknowledge(picture, watch, self._clock)
+        if self.error is not None:
+            raise self.error
+        return an_answer()
+
+    def close(self) -> None: ...
+
+
+def an_encoding(pixels: Pixels, longest_px: int, quality: int) -> Picture:
+    """A picture of ten bytes for each pixel across and step of quality."""
+    height, width = pixels.shape[:2]
+    return Picture(bytes(10 * longest_px * quality // 10), longest_px, longest_px, quality, width, height)
+
+
+def a_ladder() -> Ladder:
+    return Ladder(an_encoding, 64, 85)
+
+
+def an_uplink(
+    cloud: CloudEngine,
+    clock: Clock,
+    *,
+    caps: Caps | None = None,
+    store: Path = Path("never-written"),
+    on_progress: Callable[[], None] = lambda: None,
+) -> Uplink:
+    budget = Budget(caps or Caps(), store, clock=clock, boot_id="boot")
+    return Uplink(cloud, link=Link(clock.now()), budget=budget, clock=clock, on_progress=on_progress)
 
 
 class ListOutbox:

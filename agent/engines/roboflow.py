@@ -1,30 +1,33 @@
 """Roboflow's hosted v2 API: `POST /{project}/{version}` with one JPEG, answers in the hosted shape.
 
-The picture is shrunk to the model's input before upload, and answers are scaled back to the captured frame. Each
-request has one total deadline. A refusal (key, credits, project) is told apart from slowness; see the table in
-`_error_of`. Try it without a key: `vedette emulate` serves the same API on loopback; point `url` there.
+Answers are scaled from the picture that was sent to the captured frame. Each request has one total deadline. A refusal
+(key, credits, project) is told apart from slowness; see the table in `_error_of`. Try it without a key: `vedette
+emulate` serves the same API on loopback; point `url` there.
 Used by all threads of the cloud lane at once; the only state is where the key is sent.
 """
 
 import difflib
 import json
+import logging
 import math
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, HttpUrl, field_validator
 from pydantic_core import PydanticCustomError
 
-from agent import imaging
-from agent.errors import Cause, EngineError, EngineRefused, EngineUnavailable
-from agent.flow import Answer, Frame, Prediction, Route, Timings
+from agent.engines import _tcp_info
+from agent.errors import Cause, ConfigError, EngineError, EngineRefused, EngineUnavailable
+from agent.flow import Answer, Picture, Prediction, Route, Timings
 from agent.options import BARE_SECRET, Confidence, Secret
 from agent.options import Options as BaseOptions
-from agent.ports import Context, Engine
+from agent.ports import CloudEngine, Context, Watch
 
 if TYPE_CHECKING:
     from agent.engines._http import DeadlineClient, Reply
 
+_log = logging.getLogger(__name__)
 ROUTE: Final = Route.CLOUD
 
 _YOLOV8: Final = {"n": 3, "s": 6, "m": 8, "l": 7, "x": 5}
@@ -51,13 +54,17 @@ _REFUSALS: Final = {
     423: (Cause.PAUSED, "the workspace has paused its API use ({said})"),
 }
 """Statuses that come again until a person acts: the cloud is closed for minutes."""
-_FAILED = (Cause.SERVER, "the API failed with status {status} ({said})")
+_PORTAL: Final = "a web page came instead of an answer; a captive portal? Sign in to the network"
+_FAILED: Final = (Cause.SERVER, "the API failed with status {status} ({said})")
 _PASSING: Final = {
     400: (Cause.BAD_REQUEST, "the API could not use this picture ({said})"),
     429: (Cause.RATE_LIMITED, "the API limits the rate of requests ({said})"),
-    **dict.fromkeys((500, 502, 503, 504), _FAILED),
+    **dict.fromkeys((500, 502, 503, 504, *range(520, 531)), _FAILED),  # the last are those of a network in front
+    511: (Cause.CAPTIVE_PORTAL, _PORTAL),
 }
 """Statuses that may be gone with the next frame."""
+_WELCOME: Final = (200, 400, 422)
+"""To a request without a picture: it was let in."""
 
 
 class Options(BaseOptions):
@@ -71,7 +78,7 @@ class Options(BaseOptions):
     input_px: int | None = Field(
         None, ge=32, le=4096, description="longest side sent; left out: the model's own, or 640"
     )
-    jpeg_quality: int = Field(85, ge=30, le=100, description="JPEG quality of the upload, 30..100")
+    jpeg_quality: int = Field(85, ge=30, le=100, description="JPEG quality of the finest picture, 30..100")
     confidence: Confidence = Field(0.4, description="objects scored below this are left out, 0..1")
     overlap: Confidence = Field(0.3, description="boxes of one class that overlap more (IoU, 0..1) are one object")
     connect_timeout_s: float = Field(3.0, gt=0, le=8, description="how long opening a connection may take, seconds")
@@ -106,6 +113,9 @@ class Roboflow:
 
     def __init__(self, options: Options, context: Context, *, width: int = 6) -> None:
         self.width = width
+        self.longest_px = options.longest_px
+        self.finest_quality = options.jpeg_quality
+        self.measures = _tcp_info.measures()
         self._options = options
         self._context = context
         self._client: DeadlineClient | None = None
@@ -118,51 +128,74 @@ class Roboflow:
 
         ca_file = self._options.ca_file
         self._key = self._options.api_key.reveal(self._context.base_dir)
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise ConfigError(
+                f"api_key {self._options.api_key} holds characters that no API key has; put the key alone"
+            )
         self._client = DeadlineClient(
             self._context.clock,
             connections=self.width,
             connect_timeout_s=self._options.connect_timeout_s,
             ca_file=self._context.base_dir / ca_file.expanduser() if ca_file else None,
         )
+        if not self.measures:
+            _log.warning("this system does not tell what was acknowledged (TCP_INFO); uploads are timed end to end")
 
-    def infer(self, frame: Frame, give_up_s: float) -> Answer:
-        """See Engine. Raises EngineUnavailable, EngineRefused."""
-        clock, options = self._context.clock, self._options
-        begun_s = clock.now()
-        small = imaging.shrink(frame.pixels, options.longest_px)
-        jpeg = imaging.encode_jpeg(small, options.jpeg_quality)
-        encoded_s = clock.now()
-        reply = self._post(jpeg, give_up_s)
-        replied_s = clock.now()
-        found = _predictions(reply, frame, sent_width=small.shape[1], sent_height=small.shape[0])
-        server_s = _seconds(reply.headers.get("x-processing-time"))
-        network_s = None if server_s is None else max(0.0, replied_s - encoded_s - server_s)
+    def infer(self, picture: Picture, give_up_s: float, watch: Watch) -> Answer:
+        """See CloudEngine. Raises EngineUnavailable, EngineRefused."""
+        reply = self._ask(give_up_s, picture=picture.data, watch=watch)
+        if reply.status != 200:  # noqa: PLR2004 - OK
+            raise self._error_of(reply)
         return Answer(
-            predictions=found,
-            model=options.model,
+            predictions=_predictions(reply, picture),
+            model=self._options.model,
             engine="roboflow",
-            timings=Timings(preprocess_s=encoded_s - begun_s, upload_s=network_s, server_s=server_s),
-            size_bytes=len(jpeg),
-            quality=options.jpeg_quality,
+            timings=Timings(
+                connect_s=reply.connect_s,
+                upload_s=reply.upload_s,
+                server_s=reply.server_s,
+                processing_s=_seconds(reply.headers.get("x-processing-time")),
+            ),
+            size_bytes=len(picture.data),
+            quality=picture.quality,
             cold_start=reply.headers.get("x-model-cold-start", "").lower() == "true",
         )
 
-    def _post(self, jpeg: bytes, give_up_s: float) -> "Reply":
-        """The reply with status 200. A key refused in the header is tried once in the query, as old servers want it."""
-        in_query = self._key_in_query
-        reply = self._send(jpeg, give_up_s, in_query=in_query)
-        if reply.status == 401 and not in_query:  # noqa: PLR2004 - unauthorised
-            reply = self._send(jpeg, give_up_s, in_query=True)
-            self._key_in_query = reply.status == 200  # noqa: PLR2004 - it was the way, not the key
-        if reply.status != 200:  # noqa: PLR2004 - OK
-            raise _error_of(reply, self._options.model)
-        return reply
+    def dial(self, give_up_s: float) -> int:
+        """See CloudEngine. Raises EngineUnavailable."""
+        return self._opened().dial(str(self._options.url), deadline_s=give_up_s)
 
-    def _send(self, jpeg: bytes, give_up_s: float, *, in_query: bool) -> "Reply":
-        from agent.engines._http import Upload
+    def knock(self, give_up_s: float) -> int:
+        """See CloudEngine: a request without a picture, which the API finds bad once it has let it in.
 
+        Raises EngineUnavailable, EngineRefused.
+        """
+        reply = self._ask(give_up_s)
+        if reply.status not in _WELCOME:
+            raise self._error_of(reply)
+        if _is_page(reply):
+            raise EngineUnavailable(_PORTAL, Cause.CAPTIVE_PORTAL)
+        return reply.metered_bytes
+
+    def _opened(self) -> "DeadlineClient":
         if self._client is None:
             raise EngineUnavailable("the engine is not open", Cause.CONNECT)
+        return self._client
+
+    def _ask(self, give_up_s: float, *, picture: bytes | None = None, watch: Watch | None = None) -> "Reply":
+        """What the API says. A key refused in the header is tried once in the query, as old servers want it."""
+        from agent.engines._http import Call
+
+        client, in_query = self._opened(), self._key_in_query
+        reply = client.post(Call(*self._request(in_query=in_query), picture), deadline_s=give_up_s, watch=watch)
+        if reply.status == 401 and not in_query:  # noqa: PLR2004 - unauthorised
+            call, spent_bytes = Call(*self._request(in_query=True), picture), reply.metered_bytes
+            reply = client.post(call, deadline_s=give_up_s, watch=watch, spent_bytes=spent_bytes)
+            self._key_in_query = reply.status != 401  # noqa: PLR2004 - it was the way, not the key
+        return reply
+
+    def _request(self, *, in_query: bool) -> tuple[str, dict[str, str], dict[str, str]]:
+        """Address, parameters and headers."""
         options = self._options
         params = {"confidence": f"{options.confidence:g}", "overlap": f"{options.overlap:g}"}
         headers = {"Accept-Encoding": "identity"}
@@ -170,8 +203,14 @@ class Roboflow:
             params["api_key"] = self._key
         else:
             headers["Authorization"] = f"Bearer {self._key}"
-        url = f"{str(options.url).rstrip('/')}/{ALIASES.get(options.model, options.model)}"
-        return self._client.post(Upload(url, params, headers, jpeg), deadline_s=give_up_s)
+        return f"{str(options.url).rstrip('/')}/{ALIASES.get(options.model, options.model)}", params, headers
+
+    def _error_of(self, reply: "Reply") -> EngineError:
+        """What a status other than 200 means; some servers repeat the key, so it is struck out."""
+        said = _message(reply).replace(self._key, "***")
+        where = reply.headers.get("location", "nowhere").partition("?")[0].replace(self._key, "***")
+        wait_s = _retry_after_s(reply, self._context.clock.wall())
+        return _error_of(reply.status, self._options.model, said=said, where=where, retry_after_s=wait_s)
 
     def close(self) -> None:
         """Close every connection."""
@@ -183,20 +222,17 @@ class Roboflow:
         return f"<Roboflow {self._options.model} at {self._options.url}>"
 
 
-def _error_of(reply: "Reply", model: str) -> EngineError:
+def _error_of(status: int, model: str, *, said: str, where: str, retry_after_s: float | None) -> EngineError:
     """What a status other than 200 means for the agent."""
-    status, said = reply.status, _message(reply)
     if status in _REFUSALS:
         cause, sentence = _REFUSALS[status]
         return EngineRefused(sentence.format(model=model, said=said), cause)
     if 300 <= status < 400:  # noqa: PLR2004 - redirections
-        where = reply.headers.get("location", "nowhere")
         return EngineUnavailable(
             f"redirected to {where}; a captive portal? Sign in to the network", Cause.CAPTIVE_PORTAL
         )
     if status in _PASSING:
         cause, sentence = _PASSING[status]
-        retry_after_s = _seconds(reply.headers.get("retry-after"))
         return EngineUnavailable(sentence.format(status=status, said=said), cause, retry_after_s=retry_after_s)
     return EngineRefused(f"the API refused with status {status} ({said})", Cause.BAD_REQUEST)
 
@@ -221,13 +257,31 @@ def _seconds(text: str | None) -> float | None:
     return value if math.isfinite(value) and value >= 0 else None
 
 
-def _predictions(reply: "Reply", frame: Frame, *, sent_width: int, sent_height: int) -> tuple[Prediction, ...]:
+def _retry_after_s(reply: "Reply", wall_s: float) -> float | None:
+    """How long the server asks to be left alone. A date counts from the server's own, for this clock may be wrong."""
+    text = reply.headers.get("retry-after")
+    until_s = _date_s(text)
+    if until_s is None:
+        return _seconds(text)
+    now_s = _date_s(reply.headers.get("date"))
+    return max(0.0, until_s - (wall_s if now_s is None else now_s))
+
+
+def _date_s(text: str | None) -> float | None:
+    """A header's date in seconds since the epoch; None when it is none."""
+    try:
+        return parsedate_to_datetime(text or "").timestamp()
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+
+
+def _predictions(reply: "Reply", picture: Picture) -> tuple[Prediction, ...]:
     """The answer's objects in the captured frame. Raises EngineUnavailable when the body is not the API's."""
     body = _json_body(reply)
     try:
         image = body.get("image") or {}
-        width, height = float(image.get("width", sent_width)), float(image.get("height", sent_height))
-        factors = frame.width / width, frame.height / height
+        width, height = float(image.get("width", picture.width)), float(image.get("height", picture.height))
+        factors = picture.frame_width / width, picture.frame_height / height
         return tuple(_finite(_prediction(item).scaled(*factors)) for item in body["predictions"])
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {error}"
@@ -238,14 +292,18 @@ def _json_body(reply: "Reply") -> dict[str, Any]:
     try:
         body = json.loads(reply.body)
     except (ValueError, RecursionError) as error:
-        start = reply.body[:200].lstrip().lower()
-        if "html" in reply.headers.get("content-type", "") or start.startswith((b"<!doctype", b"<html")):
-            text = "a web page came instead of an answer; a captive portal? Sign in to the network"
-            raise EngineUnavailable(text, Cause.CAPTIVE_PORTAL) from error
+        if _is_page(reply):
+            raise EngineUnavailable(_PORTAL, Cause.CAPTIVE_PORTAL) from error
         raise EngineUnavailable("the answer is not JSON; it may be cut short", Cause.BAD_ANSWER) from error
     if not isinstance(body, dict):
         raise EngineUnavailable("the answer is not a JSON object", Cause.BAD_ANSWER)
     return body
+
+
+def _is_page(reply: "Reply") -> bool:
+    """Whether it is written for people: the API never answers so, those in between do."""
+    start = reply.body[:200].lstrip().lower()
+    return "html" in reply.headers.get("content-type", "") or start.startswith((b"<!doctype", b"<html"))
 
 
 def _prediction(item: dict[str, Any]) -> Prediction:
@@ -260,6 +318,6 @@ def _finite(found: Prediction) -> Prediction:
     return found
 
 
-def build(options: Options, context: Context, *, width: int = 6) -> Engine:
+def build(options: Options, context: Context, *, width: int = 6) -> CloudEngine:
     """The plugin's entry. `width`: how many requests may be under way at once."""
     return Roboflow(options, context, width=width)

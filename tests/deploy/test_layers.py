@@ -19,6 +19,7 @@ PLUGIN = re.compile(rf"agent/({'|'.join(FAMILIES)})/[a-z]\w*\.py")
 PYPROJECT = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
 """Read as text: Python 3.10 has no tomllib."""
 ABOVE_THE_CORE = {"__init__", "__main__", "cli", "console", "app", "check", "demo", "config", "plugins", "mistakes"}
+ABOVE_THE_CORE |= {"explain", "chart", "history"}
 BESIDE_THE_CORE = {"imaging", "options", "document", "package", "sdnotify", "trust"}
 """Each the home of a library or of a system's interface."""
 
@@ -42,12 +43,17 @@ _COMPUTES = (
     "agent/sources/*.py",
     "agent/check.py",  # makes the picture of a probe
     "agent/emulator/model.py",  # and of a warm-up
+    "agent/history/*.py",
+    "agent/explain/*.py",
+    "agent/chart/*.py",
+    "agent/simulator/*.py",
 )
 HOMES = {
     "ai_edge_litert": Home(("agent/engines/tflite.py",), "ai-edge-litert"),
     "certifi": Home(("agent/engines/_http.py",), "certifi"),
     "cv2": Home(("agent/imaging.py",), "opencv-python-headless"),
     "httpcore": Home(("agent/engines/_http.py",), "httpcore"),
+    "matplotlib": Home(("agent/chart/*.py",), "matplotlib"),
     "httpx": Home(("agent/engines/_http.py",), "httpx"),
     "numpy": Home(_COMPUTES, "numpy"),
     "paho": Home(("agent/sinks/_mqtt_session.py",), "paho-mqtt"),

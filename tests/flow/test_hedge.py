@@ -3,17 +3,26 @@
 import threading
 
 import pytest
-from fakes import FakeClock, GatedEngine, InstantEngine, ListOutbox, ScriptedSource, an_answer
+from fakes import (
+    FakeClock,
+    GatedCloud,
+    InstantCloud,
+    InstantEngine,
+    ListOutbox,
+    ScriptedSource,
+    a_ladder,
+    an_answer,
+    an_uplink,
+)
 
 from agent.clock import SystemClock
 from agent.errors import Cause, EngineUnavailable
-from agent.flow import Answer, Decision, Fate, Frame, Reason, Route, Timings
+from agent.flow import Answer, Decision, Fate, Frame, Picture, Reason, Route, Timings
 from agent.handoff import Bell
 from agent.lanes import Lane
-from agent.link import Link
 from agent.loop import Pulse
 from agent.pipeline import GIVE_UP_S, Pipeline, Shared
-from agent.ports import Engine
+from agent.ports import CloudEngine, Watch
 from agent.record import Identity
 
 DEADLINE_S = 0.5
@@ -22,18 +31,19 @@ DEADLINE_S = 0.5
 class Path:
     """One camera, both lanes, no threads: the test takes each step."""
 
-    def __init__(self, cloud: Engine) -> None:
-        self.clock, self.outbox, self.local = FakeClock(), ListOutbox(), InstantEngine()
-        bell, self.link = Bell(), Link(self.clock.now())
-        engines: dict[Route, Engine] = {Route.LOCAL: self.local, Route.CLOUD: cloud}
+    def __init__(self, cloud: CloudEngine, clock: FakeClock) -> None:
+        self.clock, self.outbox, self.local = clock, ListOutbox(), InstantEngine()
+        bell = Bell()
         self.lanes = {
-            route: Lane(route.value, engine, self.clock, on_room=bell.ring) for route, engine in engines.items()
+            Route.LOCAL: Lane("local", self.local, clock, on_room=bell.ring),
+            Route.CLOUD: Lane("cloud", cloud, clock, on_room=bell.ring),
         }
         for lane in self.lanes.values():
             lane.opened.set()
-        identity = Identity("a", "boot")
-        shared = Shared(self.clock, bell, self.link, self.lanes, [self.outbox], identity, DEADLINE_S)
-        self.pipeline = Pipeline("cam", ScriptedSource(), shared)
+        identity, uplink = Identity("a", "boot"), an_uplink(cloud, clock)
+        self.link, self.ladder = uplink.link, a_ladder()
+        shared = Shared(clock, bell, self.lanes, [self.outbox], identity, DEADLINE_S, local=self.local, uplink=uplink)
+        self.pipeline = Pipeline("cam", ScriptedSource(), shared, ladder=self.ladder)
 
     def send(self) -> Decision:
         """Capture a frame and send it to the cloud, the local run 100 ms before the deadline."""
@@ -41,7 +51,7 @@ class Path:
         frame = self.pipeline.latest.peek()
         assert frame is not None
         due_s = frame.captured_s + DEADLINE_S
-        decision = Decision(Route.CLOUD, Reason.P_OK, due_s, due_s - 0.1)
+        decision = Decision(Route.CLOUD, Reason.P_OK, due_s, due_s - 0.1, rung=self.ladder.rungs[0])
         assert self.pipeline.admit(frame, decision)
         return decision
 
@@ -51,7 +61,8 @@ class Path:
 
 
 def test_the_cloud_in_time_spares_the_local_run_and_gives_its_room_back() -> None:
-    path = Path(InstantEngine())
+    clock = FakeClock()
+    path = Path(InstantCloud(clock), clock)
     path.send()
     path.lanes[Route.CLOUD].step()
     assert path.fates() == {Fate.DONE: 1}
@@ -61,7 +72,8 @@ def test_the_cloud_in_time_spares_the_local_run_and_gives_its_room_back() -> Non
 
 
 def test_a_failed_request_starts_the_local_run_long_before_its_time() -> None:
-    path = Path(InstantEngine(error=EngineUnavailable("reset", Cause.NETWORK)))
+    clock = FakeClock()
+    path = Path(InstantCloud(clock, error=EngineUnavailable("reset", Cause.NETWORK)), clock)
     path.send()
     assert not path.lanes[Route.LOCAL].step()
     path.lanes[Route.CLOUD].step()
@@ -70,8 +82,8 @@ def test_a_failed_request_starts_the_local_run_long_before_its_time() -> None:
 
 
 def test_a_silent_cloud_leaves_the_frame_to_the_local_run_and_counts_as_a_failure() -> None:
-    cloud = GatedEngine()
-    path = Path(cloud)
+    cloud = GatedCloud(clock=(clock := FakeClock()))
+    path = Path(cloud, clock)
     path.send()
     thread = threading.Thread(target=path.lanes[Route.CLOUD].step)
     thread.start()
@@ -83,7 +95,8 @@ def test_a_silent_cloud_leaves_the_frame_to_the_local_run_and_counts_as_a_failur
     assert path.fates() == {}
     path.clock.advance(0.08)
     assert path.fates() == {Fate.DONE: 1}
-    assert [sample.answered for sample in path.link.view().samples] == [False]
+    (overdue,) = path.link.view(clock.now()).evidence
+    assert overdue.server_s >= DEADLINE_S
     gate.outcome.put(an_answer())
     thread.join(5)
     path.pipeline.emit_ready()
@@ -91,11 +104,12 @@ def test_a_silent_cloud_leaves_the_frame_to_the_local_run_and_counts_as_a_failur
 
 
 def test_a_fault_in_an_engine_costs_the_frame_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
-    class Faulty(InstantEngine):
-        def infer(self, frame: Frame, give_up_s: float) -> Answer:  # noqa: ARG002 - as Engine has it
+    class Faulty(InstantCloud):
+        def infer(self, picture: Picture, give_up_s: float, watch: Watch) -> Answer:  # noqa: ARG002 - as CloudEngine
             raise ZeroDivisionError("a fault")
 
-    path = Path(Faulty())
+    clock = FakeClock()
+    path = Path(Faulty(clock), clock)
     path.send()
     path.lanes[Route.CLOUD].step()
     assert path.lanes[Route.LOCAL].step()
@@ -110,8 +124,8 @@ def test_an_engine_slower_than_the_deadline_answers_every_frame_of_a_file_late()
             return Answer((), "slow", "fake", Timings())
 
     clock, bell, outbox = SystemClock(), Bell(), ListOutbox()
-    lane = Lane("local", Slow(), clock, on_room=bell.ring)
-    shared = Shared(clock, bell, Link(clock.now()), {Route.LOCAL: lane}, [outbox], Identity("a", "b"), 0.02)
+    lane = Lane("local", engine := Slow(), clock, on_room=bell.ring)
+    shared = Shared(clock, bell, {Route.LOCAL: lane}, [outbox], Identity("a", "b"), 0.02, local=engine)
     pipeline = Pipeline("cam", ScriptedSource(live=False), shared)
     pulse = Pulse(clock)
     threads = [threading.Thread(target=run, args=(pulse,)) for run in (lane.run, pipeline.emit)]

@@ -3,7 +3,17 @@
 import json
 import threading
 
-from fakes import FakeClock, Gate, GatedEngine, ListOutbox, ScriptedSource, an_answer
+from fakes import (
+    FakeClock,
+    Gate,
+    GatedCloud,
+    GatedEngine,
+    ListOutbox,
+    ScriptedSource,
+    a_ladder,
+    an_answer,
+    an_uplink,
+)
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,10 +23,9 @@ from agent.errors import Cause, EngineBroken, EngineError, EngineRefused, Engine
 from agent.flow import Answer, Fate, Route
 from agent.handoff import Bell
 from agent.lanes import Lane
-from agent.link import Link
 from agent.pipeline import Pipeline, Shared
 from agent.record import Identity
-from agent.router import Mode, Router
+from agent.router import Mode, Prefer, Router
 
 DEADLINE_S = 0.5
 CLOUD_OUTCOMES: list[Answer | EngineError] = [
@@ -32,20 +41,24 @@ LOCAL_OUTCOMES: list[Answer | EngineError] = [an_answer(), an_answer(), EngineBr
 class FramePath(RuleBasedStateMachine):
     """Two cameras, both lanes, a clock moved by hand; each engine run ends when and how hypothesis says."""
 
+    prefer = Prefer.ACCURACY
+
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
-        bell, link = Bell(), Link(self.clock.now())
-        self.engines = {Route.LOCAL: GatedEngine(width=1), Route.CLOUD: GatedEngine(width=3)}
+        bell, local, cloud = Bell(), GatedEngine(width=1), GatedCloud(width=3, clock=self.clock)
+        self.engines = {Route.LOCAL: local, Route.CLOUD: cloud}
         self.lanes = {
-            route: Lane(route.value, engine, self.clock, on_room=bell.ring) for route, engine in self.engines.items()
+            Route.LOCAL: Lane("local", local, self.clock, on_room=bell.ring),
+            Route.CLOUD: Lane("cloud", cloud, self.clock, on_room=bell.ring),
         }
         for lane in self.lanes.values():
             lane.opened.set()
         self.outbox = ListOutbox()
-        shared = Shared(self.clock, bell, link, self.lanes, [self.outbox], Identity("a", "boot"), DEADLINE_S)
-        self.pipelines = [Pipeline(name, ScriptedSource(), shared) for name in ("east", "west")]
-        self.admission = Admission(self.pipelines, Router(Mode.AUTO), link=link, lanes=self.lanes, clock=self.clock)
+        identity, uplink = Identity("a", "boot"), an_uplink(cloud, self.clock, on_progress=bell.ring)
+        shared = Shared(self.clock, bell, self.lanes, [self.outbox], identity, DEADLINE_S, local=local, uplink=uplink)
+        self.pipelines = [Pipeline(name, ScriptedSource(), shared, ladder=a_ladder()) for name in ("east", "west")]
+        self.admission = Admission(self.pipelines, Router(Mode.AUTO, self.prefer), shared)
         self.running: list[tuple[Route, Gate, threading.Thread]] = []
 
     @rule(camera=st.integers(0, 1))
@@ -54,7 +67,7 @@ class FramePath(RuleBasedStateMachine):
 
     @rule()
     def admit(self) -> None:
-        self.admission.step(self.clock.now(), DEADLINE_S)
+        self.admission.step()
 
     @rule(route=st.sampled_from(Route))
     def begin_a_run(self, route: Route) -> None:
@@ -111,7 +124,7 @@ class FramePath(RuleBasedStateMachine):
             else:
                 assert record["revision"] == 1
                 assert record["route"]["published"] == "cloud"
-                assert record["route"]["late"]
+                assert record["route"]["late"] or self.prefer is Prefer.LATENCY
 
     def teardown(self) -> None:
         for pipeline in self.pipelines:
@@ -131,5 +144,13 @@ class FramePath(RuleBasedStateMachine):
             assert done == len(first)
 
 
+class PromptFramePath(FramePath):
+    """The same where the first answer is published at once and the cloud's corrects it."""
+
+    prefer = Prefer.LATENCY
+
+
 FramePath.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
 TestFramePath = FramePath.TestCase
+PromptFramePath.TestCase.settings = settings(max_examples=30, stateful_step_count=60, deadline=None)
+TestPromptFramePath = PromptFramePath.TestCase

@@ -237,19 +237,21 @@ def test_one_part_that_fails_does_not_stop_the_others(tmp_path: Path, closed_por
 def test_every_part_is_let_go_whether_it_works_or_not(
     *, failing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = {kind: _Part(failing=failing) for kind in ("source", "engine", "sink")}
+    parts = {kind: _Part(failing=failing) for kind in ("source", "cloud_engine", "sink")}
     for kind, part in parts.items():
-        monkeypatch.setattr(f"agent.plugins.build_{kind}", lambda *_, part=part: part)
+        monkeypatch.setattr(f"agent.plugins.build_{kind}", lambda *_, part=part, **__: part)
     assert [finding.fine for finding in findings(tmp_path)] == [not failing] * 3
     assert {kind: part.calls for kind, part in parts.items()} == {
         "source": ["open", "close"] if failing else ["open", "read", "close"],
-        "engine": ["open", "close"] if failing else ["open", "infer", "close"],
+        "cloud_engine": ["open", "close"] if failing else ["open", "infer", "close"],
         "sink": ["open", "close"],
     }
 
 
 class _Part:
-    """A source, an engine and a sink that remembers what was asked of it."""
+    """A source, a hosted engine and a sink that remembers what was asked of it."""
+
+    longest_px, finest_quality = 64, 85
 
     def __init__(self, *, failing: bool) -> None:
         self.calls: list[str] = []

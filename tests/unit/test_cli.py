@@ -15,7 +15,7 @@ import agent
 from agent import check, cli
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "vedette.example.yaml"
-COMMANDS = ("run", "check", "emulate", "schema", "version")
+COMMANDS = ("run", "check", "emulate", "explain", "simulate", "schema", "version")
 GOOD = """\
 agent: yard
 cameras: [{name: gate, source: {type: synthetic, width: 64, height: 64, frames: 3, fps: 100}}]

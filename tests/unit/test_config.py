@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agent import config, document, plugins
+from agent.budget import Caps
 from agent.config import Config
 from agent.document import Document, KeyPath
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.mistakes import Mistakes
 from agent.options import Options, Secret
-from agent.router import Mode
+from agent.router import Mode, Prefer
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "vedette.example.yaml"
 
@@ -117,7 +118,32 @@ def test_a_mistake_that_came_through_an_anchor_is_named_where_it_stands() -> Non
     assert "f.yaml:1: cameras[0].source.fps: should be greater than 0 (it is 0)" in problems(text)
 
 
+def test_caps_and_preference_reach_the_router_and_the_budget() -> None:
+    text = GOOD + "routing: {prefer: cost, data_cap_mb_per_day: 200, credits_per_month: 20}\n"
+    routing = parsed(text).routing
+    assert routing.prefer is Prefer.COST
+    assert routing.caps == Caps(data_mb_per_day=200.0, credits_per_month=20.0)
+
+
+def test_a_deadline_that_the_hosted_api_can_hardly_meet_is_noted_but_allowed() -> None:
+    assert parsed(GOOD).notes == ()
+    (note,) = parsed(GOOD + "routing: {deadline_ms: 300}\n").notes
+    assert "350 or more" in note
+    assert parsed(GOOD + "routing: {deadline_ms: 300, mode: local_only}\n").notes == ()
+
+
 # What is wrong
+
+
+@pytest.mark.parametrize(("key", "value"), [("data_cap_mb_per_day", "0.2"), ("credits_per_month", "0.0001")])
+def test_a_cap_that_could_never_pay_for_a_frame_is_refused(key: str, value: str) -> None:
+    (problem,) = problems(GOOD + f"routing: {{{key}: {value}}}\n")
+    assert f"routing.{key}: give 0 for no cap, or at least" in problem
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan", "-1", "much"])
+def test_a_cap_is_a_number(value: str) -> None:
+    assert len(problems(GOOD + f"routing: {{data_cap_mb_per_day: {value}}}\n")) == 1
 
 
 def test_all_mistakes_come_at_once_in_the_order_of_their_lines() -> None:

@@ -1,7 +1,7 @@
 from fakes import FakeClock, a_frame, an_answer
 
 from agent.errors import Cause, EngineBroken, EngineUnavailable
-from agent.flow import Decision, Fate, Reason, Route
+from agent.flow import Decision, Fate, Hedge, Reason, Route
 from agent.handoff import Bell, LatestFrame, OrderedResults
 from agent.ticket import Ticket
 
@@ -9,7 +9,9 @@ SLOW = EngineUnavailable("slow", Cause.TIMEOUT)
 
 
 def ticket(route: Route = Route.CLOUD, *, seq: int = 0, local_start_s: float | None = 1000.3) -> Ticket:
-    return Ticket(a_frame(seq), Decision(route, Reason.P_OK, deadline_s=1000.5, local_start_s=local_start_s))
+    return Ticket(
+        a_frame(seq), Decision(route, Reason.P_OK, deadline_s=1000.5, local_start_s=local_start_s), admitted_s=1000.0
+    )
 
 
 def answer(of: Ticket, route: Route, now_s: float) -> object:
@@ -209,3 +211,74 @@ def test_closing_gives_every_frame_its_fate() -> None:
     ordered.close(1000.3)
     assert [result.fate for result in ordered.release()] == [Fate.DONE, Fate.FAILED]
     assert ordered.finished
+
+
+def waiting_for_the_wire() -> Ticket:
+    decision = Decision(Route.LOCAL, Reason.UPLINK_BUSY, deadline_s=1000.5, local_start_s=1000.0, waits=True)
+    return Ticket(a_frame(), decision, admitted_s=1000.0)
+
+
+def the_wire_is_free(it: Ticket) -> bool:
+    return it.upload(Decision(Route.CLOUD, Reason.P_OK, deadline_s=1000.5, local_start_s=None))
+
+
+def test_a_frame_that_gets_the_wire_after_all_is_published_by_the_cloud_and_says_that_it_was_sent() -> None:
+    it = waiting_for_the_wire()
+    answer(it, Route.LOCAL, 1000.1)
+    assert it.result is None
+    assert the_wire_is_free(it)
+    assert not it.awaits_wire
+    answer(it, Route.CLOUD, 1000.4)
+    assert published(it) is Route.CLOUD
+    assert it.result is not None
+    assert (it.result.decision.route, it.result.decision.reason, it.result.hedge) == (
+        Route.CLOUD,
+        Reason.P_OK,
+        Hedge.NOW,
+    )
+
+
+def test_a_newer_frame_that_waits_in_its_place_lets_it_go_with_its_local_answer() -> None:
+    it = waiting_for_the_wire()
+    answer(it, Route.LOCAL, 1000.1)
+    it.withdraw(1000.2)
+    assert published(it) is Route.LOCAL
+    assert not the_wire_is_free(it)
+
+
+def test_withdrawn_before_its_local_answer_it_waits_for_that() -> None:
+    it = waiting_for_the_wire()
+    it.withdraw(1000.05)
+    assert it.result is None
+    answer(it, Route.LOCAL, 1000.1)
+    assert published(it) is Route.LOCAL
+
+
+def test_a_wire_that_is_free_only_after_the_deadline_comes_too_late() -> None:
+    it = waiting_for_the_wire()
+    answer(it, Route.LOCAL, 1000.1)
+    it.expire(1000.49)
+    assert published(it) is Route.LOCAL
+    assert not the_wire_is_free(it)
+
+
+def test_where_promptness_counts_the_local_answer_goes_at_once_and_the_clouds_corrects_it_even_in_time() -> None:
+    decision = Decision(Route.CLOUD, Reason.P_OK, 1000.5, local_start_s=1000.0, prompt=True)
+    it = Ticket(a_frame(), decision, admitted_s=1000.0)
+    it.start(Route.CLOUD)
+    answer(it, Route.LOCAL, 1000.1)
+    assert published(it) is Route.LOCAL
+    correction = it.answered(Route.CLOUD, an_answer(), started_s=1000.0, now_s=1000.3)
+    assert correction is not None
+    assert (correction.revision, correction.supersedes, correction.late) == (1, 0, False)
+
+
+def test_what_became_of_the_promised_run_is_said() -> None:
+    spared, late, none = ticket(), ticket(local_start_s=1000.3), ticket(local_start_s=None)
+    for it in (spared, late, none):
+        it.start(Route.CLOUD)
+    answer(spared, Route.CLOUD, 1000.2)
+    answer(late, Route.LOCAL, 1000.4)
+    late.expire(1000.49)
+    answer(none, Route.CLOUD, 1000.2)
+    assert [it.result and it.result.hedge for it in (spared, late, none)] == [Hedge.SKIPPED, Hedge.LATE, Hedge.NONE]

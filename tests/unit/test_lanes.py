@@ -16,17 +16,40 @@ def lane(clock: FakeClock, *, width: int = 1) -> Lane:
     return made
 
 
-def test_jobs_run_when_they_are_due_and_in_that_order() -> None:
+def test_jobs_run_when_they_are_due_and_the_one_with_the_earliest_deadline_first() -> None:
     clock = FakeClock(0.0)
     it, ran = lane(clock), list[str]()
-    it.start(lambda: ran.append("later") is None, start_s=2.0, deadline_s=3.0)
-    it.start(lambda: ran.append("sooner") is None, start_s=1.0, deadline_s=3.0)
+    it.start(lambda: ran.append("newer") is None, start_s=1.0, deadline_s=4.0)
+    it.start(lambda: ran.append("older") is None, start_s=2.0, deadline_s=3.0)
+    it.start(lambda: ran.append("not due") is None, start_s=9.0, deadline_s=2.5)
     assert not it.step()
     clock.advance(2.0)
     assert it.step()
     assert it.step()
     assert not it.step()
-    assert ran == ["sooner", "later"]
+    assert ran == ["older", "newer"]
+
+
+def test_all_promised_runs_can_be_hurried_at_once() -> None:
+    clock = FakeClock(0.0)
+    it, ran = lane(clock), list[int]()
+    for n in range(3):
+        it.start(lambda n=n: ran.append(n) is None, start_s=5.0 + n, deadline_s=6.0 + n)  # type: ignore[misc]
+    it.hurry_all(0.0)
+    while it.step():
+        pass
+    assert ran == [0, 1, 2]
+
+
+def test_a_run_that_begins_at_once_fits_before_promises_that_are_not_due_yet() -> None:
+    clock = FakeClock(0.0)
+    it = lane(clock)
+    it.start(lambda: clock.advance(0.1) is None, start_s=0.0, deadline_s=1.0)
+    it.step()
+    for _ in range(6):
+        it.start(lambda: True, start_s=0.5, deadline_s=1.0)
+    assert it.fits(1.0, clock.now())
+    assert not it.fits(1.0, clock.now(), last=True)
 
 
 def test_a_hurried_job_runs_at_once() -> None:
@@ -54,10 +77,10 @@ def test_a_cancelled_job_never_runs_and_gives_its_room_back() -> None:
     it.start(lambda: clock.advance(0.1) is None, start_s=0.0, deadline_s=1.0)
     it.step()
     jobs = [it.start(lambda: True, start_s=0.5, deadline_s=1.0) for _ in range(6)]
-    assert not it.fits(1.0, clock.now())
+    assert not it.fits(1.0, clock.now(), last=True)
     for job in jobs:
         it.cancel(job)
-    assert it.fits(1.0, clock.now())
+    assert it.fits(1.0, clock.now(), last=True)
     clock.advance(1.0)
     assert not it.step()
 
@@ -91,16 +114,16 @@ def test_the_time_of_a_run_is_learnt_from_those_that_were_wanted() -> None:
     assert it.run_s == pytest.approx(0.08)
 
 
-@given(starts_s=st.lists(st.floats(0.0, 1.0), max_size=8), deadline_s=st.floats(0.0, 2.0))
-def test_more_promises_never_make_more_room(starts_s: list[float], deadline_s: float) -> None:
+@given(starts_s=st.lists(st.floats(0.0, 1.0), max_size=8), deadline_s=st.floats(0.0, 2.0), last=st.booleans())
+def test_more_promises_never_make_more_room(starts_s: list[float], deadline_s: float, last: bool) -> None:
     clock = FakeClock(0.0)
     it = lane(clock)
     it.start(lambda: clock.advance(0.1) is None, start_s=0.0, deadline_s=1.0)
     it.step()
-    fits = [it.fits(deadline_s, clock.now())]
+    fits = [it.fits(deadline_s, clock.now(), last=last)]
     for start_s in starts_s:
         it.start(lambda: True, start_s=start_s, deadline_s=start_s + 0.5)
-        fits.append(it.fits(deadline_s, clock.now()))
+        fits.append(it.fits(deadline_s, clock.now(), last=last))
     assert fits == sorted(fits, reverse=True)
 
 

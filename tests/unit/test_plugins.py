@@ -64,7 +64,7 @@ def test_a_plugin_is_built_from_its_options(tmp_path: Path) -> None:
     assert source.pace_fps == 7
     roboflow = plugins.options_of("engines", route=Route.CLOUD)[0]
     given = {"type": "roboflow", "model": "coco/7", "api_key": {"env": "KEY"}}
-    assert plugins.build_engine(roboflow.model_validate(given), context, width=3).width == 3
+    assert plugins.build_cloud_engine(roboflow.model_validate(given), context, width=3).width == 3
     jsonl = next(o for o in plugins.options_of("sinks") if o.__module__.endswith("jsonl"))
     assert "JsonLines" in repr(plugins.build_sink(jsonl(type="jsonl"), context))  # type: ignore[call-arg]
 

@@ -9,7 +9,20 @@ from typing import Any
 import jsonschema
 import pytest
 
-from agent.flow import Answer, Decision, Fate, Prediction, Reason, Result, Route, Timings
+from agent.flow import (
+    Answer,
+    Decision,
+    Fate,
+    Hedge,
+    Outlook,
+    Prediction,
+    Prices,
+    Reason,
+    Result,
+    Route,
+    Rung,
+    Timings,
+)
 from agent.record import Identity, delivery_of, record_of
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "result.schema.json").read_text(encoding="utf-8"))
@@ -36,9 +49,27 @@ LOCAL = Result(
 )
 CLOUD = replace(
     LOCAL,
-    decision=Decision(Route.CLOUD, Reason.P_OK, 1000.75, 1000.6, 0.93, 0.4),
+    decision=Decision(
+        Route.CLOUD,
+        Reason.P_OK,
+        1000.75,
+        1000.6,
+        0.93,
+        0.4,
+        rung=Rung(45_000, 640, 70, 0.98),
+        outlook=Outlook(0.04, 0.09, 0.13, uplink_mbit_s=4.1, evidence=12, evidence_age_s=0.21),
+        prices=Prices(0.06, 0.001, data_left_bytes=83_500_000.0),
+    ),
     published=Route.CLOUD,
-    answer=Answer(FOUND, "coco/7", "roboflow", Timings(0.004, upload_s=0.08, server_s=0.05), 48_213, 85),
+    answer=Answer(
+        FOUND,
+        "coco/7",
+        "roboflow",
+        Timings(0.004, connect_s=0.0, upload_s=0.08, server_s=0.05, processing_s=0.031),
+        48_213,
+        85,
+    ),
+    hedge=Hedge.SKIPPED,
 )
 LATE = replace(LOCAL, decision=CLOUD.decision, late=True, answered_s=1000.9)
 CORRECTION = replace(CLOUD, revision=1, supersedes=0, late=True, answered_s=1001.5)
@@ -151,9 +182,31 @@ def test_times_are_utc_in_milliseconds() -> None:
         "preprocess": 2.0,
         "inference": 31.0,
         "postprocess": 1.0,
+        "connect": None,
         "upload": None,
         "server": None,
+        "processing": None,
     }
+
+
+def test_what_the_router_expected_and_what_it_had_to_pay_stand_beside_what_came_of_it() -> None:
+    route = record(CLOUD)["route"]
+    assert (route["p"], route["threshold"], route["deadline_ms"], route["hedge"]) == (0.93, 0.4, 500.0, "skipped")
+    assert (route["size_bytes"], route["quality"]) == (48_213, 85)
+    assert route["outlook"] == {
+        "rtt_ms": 40.0,
+        "upload_ms": 90.0,
+        "server_ms": 130.0,
+        "uplink_mbit_s": 4.1,
+        "evidence": 12,
+        "evidence_age_ms": 210.0,
+    }
+    assert route["prices"] == {"per_mb": 0.06, "per_call": 0.001, "data_left_mb": 83.5, "credits_left": None}
+
+
+def test_a_device_that_answers_for_the_cloud_still_says_which_picture_had_been_sent() -> None:
+    hedged = replace(CLOUD, published=Route.LOCAL, answer=LOCAL.answer, hedge=Hedge.LATE)
+    assert (record(hedged)["route"]["size_bytes"], record(hedged)["route"]["quality"]) == (45_000, 70)
 
 
 def test_predictions_have_the_shape_of_the_hosted_api() -> None:

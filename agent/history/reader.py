@@ -1,0 +1,215 @@
+"""The lines of a results file -> rows. Owned by the one thread that reads."""
+
+import gzip
+import io
+import json
+import math
+import re
+import zlib
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from agent.errors import ConfigError
+from agent.flow import Reason, Route
+from agent.history.columns import HEDGES, History
+from agent.history.order import (
+    CLOCK_SET,
+    CORRECTS,
+    FROM_CLOUD,
+    LAST_S,
+    LATE,
+    PLACES,
+    SENT,
+    Growing,
+    settled,
+)
+from agent.record import SCHEMA
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+_REASON = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_BOOT = re.compile(r"[^/\s]{1,100}")
+_SCHEMA = re.compile(r"[\w./-]{1,60}")
+_GZIP = b"\x1f\x8b"
+_LONGEST_LINE_BYTES = 16 * 1024 * 1024
+_NAMED = 3
+"""So many lines of each kind of fault are named; the others are counted."""
+_MOST_CAMERAS, _MOST_BOOTS, _MOST_REASONS, _MOST_FAULTS = 1000, 100_000, 200, 20
+"""More than any agent writes; memory stays bounded whatever the file is."""
+_PLACES = tuple(PLACES.values())
+_LONGEST_UPTIME_S = 1e9
+_HIGHEST = 1e18
+
+
+@dataclass(slots=True)
+class _Fault:
+    """Lines that were left out for one cause."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+    """The numbers of the first few."""
+
+    def note(self, line: int) -> None:
+        self.count += 1
+        if len(self.first) < _NAMED:
+            self.first.append(line)
+
+    def named(self, cause: str) -> str:
+        numbers, more = ", ".join(map(str, self.first)), self.count - len(self.first)
+        return f"line{'s' * (self.count > 1)} {numbers}{f' and {more} more' if more else ''}: {cause}"
+
+
+def read(path: Path) -> History:
+    """Read a results file. Raises ConfigError when it cannot be read, or holds no record."""
+    reader = _Reader(path)
+    try:
+        with path.open("rb") as file, gzip.open(file) if file.peek(2)[:2] == _GZIP else file as plain:
+            reader.read(plain)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}; name a results file") from error
+    return reader.history()
+
+
+class _Reader:
+    """Takes the file apart line by line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._cameras: dict[str, Growing] = {}
+        self._reasons = {reason.value: code for code, reason in enumerate(Reason)}
+        self._boots: dict[str, int] = {}
+        self._faults: dict[str, _Fault] = {}
+        self._lines = 0
+
+    def read(self, file: io.BufferedIOBase) -> None:
+        for line in self._lines_of(file):
+            self._lines += 1
+            fault = self._take(line)
+            if fault is not None:
+                self._note(fault)
+
+    def _note(self, fault: str) -> None:
+        known = fault in self._faults or len(self._faults) < _MOST_FAULTS
+        self._faults.setdefault(fault if known else "not a record, for other causes", _Fault()).note(self._lines)
+
+    def _lines_of(self, file: io.BufferedIOBase) -> Iterator[bytes]:
+        """Every line; an endless one in pieces, none of which is a record."""
+        try:
+            while line := file.readline(_LONGEST_LINE_BYTES):
+                yield line
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            self._lines += 1
+            self._note("the compressed file is damaged from here on")
+
+    def _take(self, line: bytes) -> str | None:
+        """Keep a record; the fault of one that is none."""
+        if not line.strip():
+            return None
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            torn = not line.endswith(b"\n") and len(line) < _LONGEST_LINE_BYTES
+            return "torn: the file ends in the middle of it" if torn else "not JSON"
+        schema = record.get("schema") if isinstance(record, dict) else None
+        if schema != SCHEMA:
+            named = isinstance(schema, str) and _SCHEMA.fullmatch(schema)
+            return f"a record of {schema}, not of {SCHEMA}" if named else "JSON, but no result"
+        try:
+            self._keep(record)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+            return f"not as {SCHEMA} should be"
+        return None
+
+    def _keep(self, record: dict[str, Any]) -> None:
+        """Add a row to its camera's columns; all that can fail comes first, so that no column has one more."""
+        route = _part(record, "route")
+        numbers = _numbers(record, route)
+        wall_s = _finite(moment(record["captured_at"]).timestamp(), highest=LAST_S)
+        monotonic_s = _finite(record["captured_monotonic_s"], highest=_LONGEST_UPTIME_S)
+        seq, flags, hedge = int(_finite(record["seq"])), _flags(record, route), route.get("hedge")
+        reason = _numbered(self._reasons, route["reason"], _REASON, most=_MOST_REASONS)
+        boot = _numbered(self._boots, record["boot_id"], _BOOT, most=_MOST_BOOTS)
+        camera = self._camera(record["agent"], record["camera"])
+        camera.seq.append(seq)
+        camera.boot.append(boot)
+        camera.wall_s.append(wall_s)
+        camera.monotonic_s.append(monotonic_s)
+        camera.reason.append(reason)
+        camera.hedge.append(HEDGES.index(hedge) if hedge in HEDGES else -1)
+        camera.flags.append(flags)
+        camera.numbers.extend(numbers)
+
+    def _camera(self, agent: str, name: str) -> Growing:
+        if not (_NAME.fullmatch(agent) and _NAME.fullmatch(name)):
+            raise ValueError("a name that no configuration allows")
+        whole = f"{agent}/{name}"
+        if whole not in self._cameras:
+            if len(self._cameras) >= _MOST_CAMERAS:
+                raise ValueError("more cameras than an agent can have")
+            self._cameras[whole] = Growing()
+        return self._cameras[whole]
+
+    def history(self) -> History:
+        faults = tuple(fault.named(cause) for cause, fault in self._faults.items())
+        if not self._cameras:
+            found = f"{self._path} holds no result" if self._lines else f"{self._path} is empty"
+            why = f" ({'; '.join(faults)})" if faults else ""
+            raise ConfigError(f"{found}{why}; name a file that a sink of type jsonl has written")
+        cameras = tuple(settled(name, self._cameras.pop(name)) for name in sorted(self._cameras))
+        return History(cameras, tuple(self._reasons), faults)
+
+
+def _numbered(known: dict[str, int], name: str, allowed: re.Pattern[str], *, most: int) -> int:
+    """The name's place among those seen. Raises ValueError for a name that cannot be, or one too many."""
+    number = known.get(name)
+    if number is None:
+        if not allowed.fullmatch(name) or len(known) >= most:
+            raise ValueError("a name that no version gives, or too many")
+        number = known[name] = len(known)
+    return number
+
+
+def _flags(record: dict[str, Any], route: dict[str, Any]) -> int:
+    return (
+        SENT * (Route(route["decided"]) is Route.CLOUD)
+        | FROM_CLOUD * (Route(route["published"]) is Route.CLOUD)
+        | LATE * bool(route.get("late"))
+        | CORRECTS * (record.get("revision", 0) > 0 and record.get("supersedes") is not None)
+        | CLOCK_SET * bool(record.get("clock_synchronized"))
+    )
+
+
+def _numbers(record: dict[str, Any], route: dict[str, Any]) -> "array[float]":
+    """As PLACES has them, NaN where one is not given. Raises TypeError, OverflowError for what is no number."""
+    parts = {
+        "route": route,
+        "outlook": _part(route, "outlook"),
+        "prices": _part(route, "prices"),
+        "latency_ms": _part(record, "latency_ms"),
+    }
+    found = [parts[part].get(name) for part, name in _PLACES]
+    return array("f", [math.nan if number is None else number for number in found])
+
+
+def _part(section: dict[str, Any], key: str) -> dict[str, Any]:
+    """An object of the record, empty where it is null or missing. Raises ValueError for anything else."""
+    value = section.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{key} is not an object")
+    return value or {}
+
+
+def _finite(value: object, *, highest: float = _HIGHEST) -> float:
+    """A number of a size that makes sense. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_HIGHEST < value < highest:
+        raise ValueError(f"{value!r} is not a number, or too large a one")
+    return float(value)
+
+
+def moment(text: str) -> datetime:
+    """A moment as RFC 3339 has it, UTC where no zone is given. Raises ValueError."""
+    at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return at if at.tzinfo else at.replace(tzinfo=timezone.utc)

@@ -1,0 +1,115 @@
+"""The way to the hosted model: encodes what is sent, and tells link and budget how every request fares.
+
+Uploads are begun by the admit thread, so that its next decision knows of them, and carried by the cloud lane's threads.
+Link, budget and ladders, which they share, have their own locks.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from agent.budget import Budget
+from agent.clock import Clock
+from agent.errors import Cause, EngineError, EngineRefused
+from agent.evidence import LinkView
+from agent.flow import Answer, Frame, Prices, Reading, Rung
+from agent.ladder import Ladder
+from agent.link import Link, RequestKey
+from agent.ports import CloudEngine
+from agent.router import DIAL_MAX_S, Errand
+
+_UNBILLED = (Cause.RATE_LIMITED, Cause.CAPTIVE_PORTAL)
+"""Nothing was computed, beside what was refused."""
+
+
+class Uplink:
+    """All that goes to the cloud passes here."""
+
+    def __init__(
+        self, engine: CloudEngine, *, link: Link, budget: Budget, clock: Clock, on_progress: Callable[[], None]
+    ) -> None:
+        self.engine = engine
+        self.link = link
+        self.budget = budget
+        self.clock = clock
+        self.on_progress = on_progress
+
+    def view(self) -> LinkView:
+        """What is known of the link."""
+        return self.link.view(self.clock.now())
+
+    def prices(self) -> Prices | None:
+        """What uploading costs; None where there is no budget."""
+        return self.budget.prices(self.clock.now())
+
+    def begin(self, frame: Frame, rung: Rung, *, ladder: Ladder, due_s: float) -> "Upload":
+        """From now on this frame is on its way; an answer by `due_s`, monotonic, is in time."""
+        return Upload(self, frame, rung, ladder=ladder, due_s=due_s)
+
+    def run(self, errand: Errand) -> bool:
+        """Dial or knock, and note what came of it. Always False: it is no engine run."""
+        act = self.engine.dial if errand is Errand.DIAL else self.engine.knock
+        try:
+            self.budget.note_overhead(act(self.clock.now() + DIAL_MAX_S))
+        except EngineError as error:
+            self.link.note_unwelcome(error, self.clock.now())
+        else:
+            note = self.link.note_dialled if errand is Errand.DIAL else self.link.note_welcome
+            note(self.clock.now())
+        self.on_progress()
+        return False
+
+
+class Upload:
+    """One frame's request: carried at most once, then ended."""
+
+    def __init__(self, uplink: Uplink, frame: Frame, rung: Rung, *, ladder: Ladder, due_s: float) -> None:
+        self.key: RequestKey = (frame.camera, frame.seq)
+        self._uplink = uplink
+        self._frame = frame
+        self._rung = rung
+        self._ladder = ladder
+        self._due_s = due_s
+        self._reading: Reading | None = None
+        self._refused = False
+        self._receipt = uplink.budget.reserve(rung.size_bytes)
+        uplink.link.note_sent(self.key, size_bytes=rung.size_bytes, now_s=uplink.clock.now())
+
+    def carry(self, give_up_s: float) -> Answer:
+        """Encode, send, and wait until the monotonic time `give_up_s`. Raises EngineUnavailable, EngineRefused."""
+        link, clock, budget = self._uplink.link, self._uplink.clock, self._uplink.budget
+        begun_s = clock.now()
+        picture = self._ladder.picture(self._frame.pixels, self._rung)
+        link.note_size(self.key, len(picture.data))
+        encode_s = clock.now() - begun_s
+        try:
+            answer = self._uplink.engine.infer(picture, give_up_s, self._watch)
+        except EngineError as error:
+            link.note_failure(self.key, error, now_s=clock.now())
+            self._refused = isinstance(error, EngineRefused) or error.cause in _UNBILLED
+            raise
+        now_s = clock.now()
+        link.note_answer(self.key, now_s=now_s, on_time=now_s <= self._due_s, cold_start=answer.cold_start)
+        budget.settle(self._receipt, metered_bytes=self._metered_bytes, billed_s=answer.timings.processing_s)
+        timings = replace(answer.timings, preprocess_s=encode_s)
+        return replace(answer, timings=timings, size_bytes=len(picture.data), quality=picture.quality)
+
+    def end(self) -> None:
+        """However it went, or if it was never carried: nothing of it is under way any more."""
+        self._uplink.link.note_withdrawn(self.key)
+        billed = self._arrived and not self._refused
+        self._uplink.budget.settle(self._receipt, metered_bytes=self._metered_bytes, billed=billed)
+
+    def _watch(self, reading: Reading) -> bool:
+        self._reading = reading
+        wanted = self._uplink.link.note_reading(self.key, reading)
+        self._uplink.on_progress()
+        return wanted
+
+    @property
+    def _metered_bytes(self) -> int:
+        return 0 if self._reading is None else self._reading.metered_bytes
+
+    @property
+    def _arrived(self) -> bool:
+        """Whether the server has all of it, so that it may have been billed."""
+        return self._reading is not None and self._reading.unacked_bytes == 0

@@ -1,0 +1,157 @@
+from pathlib import Path
+
+import pytest
+from fakes import FakeClock, InstantCloud, a_frame, a_ladder, an_answer, an_uplink
+
+from agent.budget import CREDITS_PER_CALL, Caps
+from agent.errors import Cause, EngineRefused, EngineUnavailable
+from agent.flow import Answer, Picture, Reading
+from agent.ports import Watch
+from agent.router import Errand
+from agent.uplink import Uplink, Upload
+
+CAPS = Caps(data_mb_per_day=1000.0, credits_per_day=10.0)
+
+
+class Site:
+    """An uplink with a budget to a hosted model of the test's."""
+
+    def __init__(self, folder: Path, cloud: InstantCloud, clock: FakeClock) -> None:
+        self.cloud, self.clock = cloud, clock
+        self.rings = 0
+        self.uplink: Uplink = an_uplink(cloud, clock, caps=CAPS, store=folder / "budget", on_progress=self._ring)
+        self.ladder = a_ladder()
+
+    def _ring(self) -> None:
+        self.rings += 1
+
+    def begin(self, *, due_in_s: float = 0.5) -> Upload:
+        due_s = self.clock.now() + due_in_s
+        return self.uplink.begin(a_frame(7), self.ladder.rungs[0], ladder=self.ladder, due_s=due_s)
+
+    @property
+    def spent(self) -> tuple[float, float]:
+        prices = self.uplink.prices()
+        assert prices is not None
+        return 1000 / 25 * 1e6 - prices.data_left_bytes, 10 / 25 - prices.credits_left
+
+
+def site(folder: Path, *, error: EngineUnavailable | EngineRefused | None = None) -> Site:
+    clock = FakeClock()
+    return Site(folder, InstantCloud(clock, error=error), clock)
+
+
+def test_a_request_is_known_to_the_link_from_the_moment_it_is_decided(tmp_path: Path) -> None:
+    it = site(tmp_path)
+    it.begin()
+    view = it.uplink.view()
+    assert (view.in_flight, view.unacked_bytes) == (1, it.ladder.rungs[0].size_bytes)
+
+
+def test_an_answer_tells_what_was_sent_and_how_long_encoding_took(tmp_path: Path) -> None:
+    it = site(tmp_path)
+    upload = it.begin()
+    answer = upload.carry(it.clock.now() + 8)
+    upload.end()
+    (picture,) = it.cloud.pictures
+    assert (answer.size_bytes, answer.quality) == (len(picture.data), picture.quality)
+    assert answer.timings.preprocess_s == 0.0
+    view = it.uplink.view()
+    assert (view.in_flight, len(view.evidence), view.on_time_s) == (0, 1, it.clock.now())
+    assert it.rings > 0
+
+
+def test_an_answer_after_its_time_is_no_answer_in_time(tmp_path: Path) -> None:
+    it = site(tmp_path)
+    it.begin(due_in_s=-0.1).carry(it.clock.now() + 8)
+    assert it.uplink.view().on_time_s == float("-inf")
+    assert it.uplink.view().answered_s == it.clock.now()
+
+
+def test_what_a_request_took_is_paid_whatever_was_thought_before(tmp_path: Path) -> None:
+    it = site(tmp_path)
+    upload = it.begin()
+    upload.carry(it.clock.now() + 8)
+    upload.end()
+    spent_bytes, spent_credits = it.spent
+    assert spent_bytes == pytest.approx(2 * len(it.cloud.pictures[0].data), abs=1)
+    assert spent_credits == pytest.approx(CREDITS_PER_CALL)
+
+
+def test_a_request_that_is_never_made_costs_nothing_and_leaves_the_wire_free(tmp_path: Path) -> None:
+    it = site(tmp_path)
+    it.begin().end()
+    assert it.spent == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert (it.uplink.view().in_flight, it.uplink.view().wire_free) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "credits_"),
+    [
+        (EngineRefused("no key", Cause.AUTH), 0.0),
+        (EngineUnavailable("too many", Cause.RATE_LIMITED), 0.0),
+        (EngineUnavailable("a sign-in page", Cause.CAPTIVE_PORTAL), 0.0),
+        (EngineUnavailable("no answer in time", Cause.TIMEOUT), CREDITS_PER_CALL),
+    ],
+)
+def test_a_failed_request_pays_for_its_bytes_and_for_the_call_if_the_server_may_have_made_it(
+    tmp_path: Path, error: EngineUnavailable | EngineRefused, credits_: float
+) -> None:
+    it = site(tmp_path, error=error)
+    upload = it.begin()
+    with pytest.raises(type(error)):
+        upload.carry(it.clock.now() + 8)
+    upload.end()
+    spent_bytes, spent_credits = it.spent
+    assert spent_bytes == pytest.approx(2 * len(it.cloud.pictures[0].data), abs=1)
+    assert spent_credits == pytest.approx(credits_)
+    assert it.uplink.view().in_flight == 0
+
+
+def test_an_upload_that_was_given_up_is_told_to_close_its_connection(tmp_path: Path) -> None:
+    said: list[bool] = []
+
+    class Silent(InstantCloud):
+        def infer(self, picture: Picture, give_up_s: float, watch: Watch) -> Answer:  # noqa: ARG002 - as CloudEngine
+            said.append(watch(Reading(clock.now(), 0, len(picture.data), 0.04, metered_bytes=100)))
+            clock.advance(0.6)
+            it.uplink.link.note_overdue(("cam", 7), clock.now())
+            said.append(watch(Reading(clock.now(), 0, len(picture.data), 0.04, metered_bytes=100)))
+            return an_answer()
+
+    clock = FakeClock()
+    it = Site(tmp_path, Silent(clock), clock)
+    it.begin().carry(clock.now() + 8)
+    assert said == [True, False]
+
+
+def test_dialling_brings_a_dead_link_back_and_is_paid_for(tmp_path: Path) -> None:
+    it = site(tmp_path)
+    it.uplink.link.note_unwelcome(EngineUnavailable("no name", Cause.DNS), it.clock.now())
+    assert it.uplink.view().dead
+    assert it.uplink.run(Errand.DIAL) is False
+    assert not it.uplink.view().dead
+    assert it.spent == pytest.approx((1200, 0))
+
+
+def test_a_dial_in_vain_leaves_the_link_dead(tmp_path: Path) -> None:
+    class Gone(InstantCloud):
+        def dial(self, give_up_s: float) -> int:  # noqa: ARG002 - as CloudEngine has it
+            raise EngineUnavailable("nobody there", Cause.CONNECT)
+
+    clock = FakeClock()
+    it = Site(tmp_path, Gone(clock), clock)
+    it.uplink.run(Errand.DIAL)
+    assert it.uplink.view().dead
+    assert it.rings == 1
+
+
+def test_a_knock_that_is_welcome_opens_a_cloud_that_had_refused(tmp_path: Path) -> None:
+    it = site(tmp_path, error=EngineRefused("no credits", Cause.CREDITS))
+    with pytest.raises(EngineRefused):
+        it.begin().carry(it.clock.now() + 8)
+    assert it.uplink.view().refused
+    it.uplink.run(Errand.KNOCK)
+    view = it.uplink.view()
+    assert not view.refused
+    assert not view.closed
