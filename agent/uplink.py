@@ -4,19 +4,27 @@ Uploads are begun by the admit thread, so that its next decision knows of them, 
 Link, budget and ladders, which they share, have their own locks.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from agent import logs
 from agent.budget import Budget
 from agent.clock import Clock
 from agent.errors import Cause, EngineError, EngineRefused
 from agent.evidence import LinkView
-from agent.flow import Answer, Frame, Prices, Reading, Rung
+from agent.flow import Answer, Frame, Prices, Reading, Rung, Timings
 from agent.ladder import Ladder
 from agent.link import Link, RequestKey
 from agent.ports import CloudEngine
-from agent.router import DIAL_MAX_S, Errand
+from agent.router import Errand
 
+_log = logging.getLogger(__name__)
+DIAL_LIMIT_S = 4.0
+"""TCP and TLS over a satellite take 2 s; further dials need not wait for the end of one."""
+SERVER_TOLERANCE_S = 0.05
+"""Late acknowledgements make the server's time look shorter; 40 ms is the longest that Linux delays one."""
+_SAY_EVERY_S = 600.0
 _UNBILLED = (Cause.RATE_LIMITED, Cause.CAPTIVE_PORTAL)
 """Nothing was computed, beside what was refused."""
 
@@ -32,6 +40,7 @@ class Uplink:
         self.budget = budget
         self.clock = clock
         self.on_progress = on_progress
+        self._damper = logs.Damper(_log.info, clock.now, interval_s=_SAY_EVERY_S)
 
     def view(self) -> LinkView:
         """What is known of the link."""
@@ -49,7 +58,7 @@ class Uplink:
         """Dial or knock, and note what came of it. Always False: it is no engine run."""
         act = self.engine.dial if errand is Errand.DIAL else self.engine.knock
         try:
-            self.budget.note_overhead(act(self.clock.now() + DIAL_MAX_S))
+            self.budget.note_overhead(act(self.clock.now() + DIAL_LIMIT_S))
         except EngineError as error:
             self.link.note_unwelcome(error, self.clock.now())
         else:
@@ -57,6 +66,13 @@ class Uplink:
             note(self.clock.now())
         self.on_progress()
         return False
+
+    def check(self, timings: Timings) -> None:
+        """Hold the server's time as it was measured against the server's own account of it."""
+        measured_s, stated_s = timings.server_s, timings.processing_s
+        if measured_s is not None and stated_s is not None and stated_s > measured_s + SERVER_TOLERANCE_S:
+            said = logs.fields(stated_ms=round(stated_s * 1000), measured_ms=round(measured_s * 1000))
+            self._damper.note("server", f"the API states more time than it had the whole picture for {said}")
 
 
 class Upload:
@@ -90,6 +106,7 @@ class Upload:
         now_s = clock.now()
         link.note_answer(self.key, now_s=now_s, on_time=now_s <= self._due_s, cold_start=answer.cold_start)
         budget.settle(self._receipt, metered_bytes=self._metered_bytes, billed_s=answer.timings.processing_s)
+        self._uplink.check(answer.timings)
         timings = replace(answer.timings, preprocess_s=encode_s)
         return replace(answer, timings=timings, size_bytes=len(picture.data), quality=picture.quality)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,7 +75,7 @@ def refuse_what_is_not_ours(path: Path) -> None:
 
 def _absent(error: ImportError) -> str:
     what = "is not installed" if (error.name or "").partition(".")[0] == "matplotlib" else f"does not load ({error})"
-    return f"no picture: Matplotlib {what}; pip install 'vedette[plot]' brings it"
+    return f"no picture: Matplotlib {what}; {sys.executable} -m pip install matplotlib brings it"
 
 
 def _save(figure: "Figure", path: Path) -> None:

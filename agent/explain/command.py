@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `vedette explain`."""
     parser.description = (
         "Read a results file and say, for each camera, why its frames went where they went: in tables, and as a "
-        "picture over time. The picture needs Matplotlib: pip install 'vedette[plot]'."
+        "picture over time. The picture needs Matplotlib: pip install matplotlib."
     )
     parser.add_argument("results", type=Path, help="a file that a sink of type jsonl has written; .gz is read too")
     parser.add_argument(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -37,7 +38,7 @@ def test_every_configuration_shown_is_accepted(page: str, text: str) -> None:
 
 
 def test_the_scripts_that_are_named_exist_and_can_be_run() -> None:
-    named = set(re.findall(r"\bscripts/[a-z_]+(?:\.py)?", " ".join(page.read_text() for page in PAGES)))
+    named = set(re.findall(r"\bscripts/[a-z_-]+(?:\.py)?", " ".join(page.read_text() for page in PAGES)))
     assert {"scripts/try", "scripts/test"} <= named
     assert [name for name in sorted(named) if not (REPOSITORY / name).is_file()] == []
 
@@ -50,7 +51,7 @@ def test_links_between_the_pages_lead_somewhere() -> None:
 
 def test_ci_runs_the_readmes_test_command() -> None:
     assert "\nscripts/test\n" in README
-    assert (REPOSITORY / ".ci/run").read_text().rstrip().endswith("exec scripts/test")
+    assert "\nscripts/test\n" in (REPOSITORY / ".ci/run").read_text()
 
 
 def test_the_benchmarks_options_are_those_the_readme_shows() -> None:
@@ -73,4 +74,4 @@ def test_the_result_shown_has_the_fields_of_the_schema() -> None:
     ((_, text),) = [block for block in blocks("json") if block[0] == "README.md"]
     schema = json.loads((REPOSITORY / "docs/result.schema.json").read_text(encoding="utf-8"))
     shown = json.loads(text)
-    assert set(shown) == set(schema["properties"])
+    jsonschema.validate(shown, schema)

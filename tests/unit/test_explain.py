@@ -371,4 +371,5 @@ def test_without_matplotlib_the_tables_are_printed_and_the_cure_is_told(
     assert explain(story) == 0
     told = capsys.readouterr()
     assert "Why frames went where they went" in told.out
-    assert told.err == "no picture: Matplotlib is not installed; pip install 'vedette[plot]' brings it\n"
+    cure = f"{sys.executable} -m pip install matplotlib brings it"
+    assert told.err == f"no picture: Matplotlib is not installed; {cure}\n"

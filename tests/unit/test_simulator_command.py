@@ -110,7 +110,7 @@ def test_without_matplotlib_the_table_is_printed_and_the_cure_is_told(
     assert simulate(str(trace), "--policies", "always-local") == 0
     out, err = capsys.readouterr()
     assert "always-local" in out
-    assert "pip install 'vedette[plot]'" in err
+    assert "-m pip install matplotlib brings it" in err
 
 
 def test_a_picture_that_was_asked_for_and_cannot_be_drawn_is_a_failure(

@@ -5,7 +5,7 @@ from fakes import FakeClock, InstantCloud, a_frame, a_ladder, an_answer, an_upli
 
 from agent.budget import CREDITS_PER_CALL, Caps
 from agent.errors import Cause, EngineRefused, EngineUnavailable
-from agent.flow import Answer, Picture, Reading
+from agent.flow import Answer, Picture, Reading, Timings
 from agent.ports import Watch
 from agent.router import Errand
 from agent.uplink import Uplink, Upload
@@ -123,6 +123,15 @@ def test_an_upload_that_was_given_up_is_told_to_close_its_connection(tmp_path: P
     it = Site(tmp_path, Silent(clock), clock)
     it.begin().carry(clock.now() + 8)
     assert said == [True, False]
+
+
+@pytest.mark.parametrize(("stated_s", "said"), [(0.03, False), (0.08, False), (0.4, True), (None, False)])
+def test_a_server_that_states_more_time_than_it_had_is_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, stated_s: float | None, *, said: bool
+) -> None:
+    with caplog.at_level("INFO"):
+        site(tmp_path).uplink.check(Timings(server_s=0.05, processing_s=stated_s))
+    assert ("stated_ms=400 measured_ms=50" in caplog.text) == said
 
 
 def test_dialling_brings_a_dead_link_back_and_is_paid_for(tmp_path: Path) -> None:
