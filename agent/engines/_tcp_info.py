@@ -179,7 +179,8 @@ class Progress:
             self._points.append((acked_s, acked_bytes))
         self._read_s = now_s
         found_s = self._found_s(info, now_s)
-        if written and info.idle and self.done_s is None:
+        whole_bytes = self._size.head_bytes + self._size.body_bytes  # a connection that was reset is idle with less
+        if written and info.idle and self.done_s is None and acked_bytes >= whole_bytes:
             self.done_s = self.begun_s + self._arrival_s(info)
             self._path.note(found_s, now_s)
         picture_bytes = self._size.picture_bytes

@@ -164,3 +164,12 @@ def test_the_picture_is_acknowledged_when_all_of_the_request_is() -> None:
     assert [reading.acked_bytes for reading in told] == [0, 0, 5000, 9999, 10_000]
     assert [reading.unacked_bytes for reading in told] == [10_000, 10_000, 5000, 1, 0]
     assert {reading.metered_bytes for reading in told} == {7}
+
+
+@pytest.mark.parametrize("acked_bytes", [0, 5_000])
+def test_a_connection_that_was_reset_has_not_carried_the_picture(acked_bytes: int) -> None:
+    progress = Progress(info(0, sent_bytes=0), Size(300, 10_100, 10_000), Path(), now_s=100.0)
+    reset = info(acked_bytes, idle=True)
+    reading = progress.reading(reset, now_s=100.1, written=True, metered_bytes=0)
+    assert progress.done_s is None
+    assert reading.unacked_bytes > 0
