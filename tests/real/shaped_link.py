@@ -345,9 +345,9 @@ class Site:
         log = self.folder / "emulate.txt"
         wait_until(lambda: log.exists() and "emulating" in log.read_text(), "the emulator")
 
-    def start_agent(self, *, host: str = CLOUD) -> None:
-        """Start the agent; `host`: where it thinks the API is."""
-        text = CONFIG.format(shared=self._shared, fps=FPS, deadline_ms=DEADLINE_MS, host=host, port=PORT)
+    def start_agent(self, *, host: str = CLOUD, port: int = PORT) -> None:
+        """Start the agent; `host` and `port`: where it thinks the API is."""
+        text = CONFIG.format(shared=self._shared, fps=FPS, deadline_ms=DEADLINE_MS, host=host, port=port)
         (self.folder / "vedette.yaml").write_text(text)
         self._agent = self.link.start_vedette("edge", "run", "vedette.yaml", folder=self.folder)
 
