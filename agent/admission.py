@@ -90,7 +90,10 @@ class Admission:
             return False
         self._pace.note(frame)
         decision = self._decide(pipeline.candidate(frame))
-        if decision is None or not pipeline.admit(frame, decision):
+        if decision is None:
+            return False
+        if not pipeline.admit(frame, decision):
+            self._router.forgo(decision)
             return False
         self._tell(decision)
         self._judge_device()
@@ -112,8 +115,10 @@ class Admission:
 
     def _run_errand(self) -> None:
         uplink, lane = self._uplink, self._lanes.get(Route.CLOUD)
-        errand = self._router.errand(uplink.view()) if uplink and lane and lane.opened.is_set() else None
-        if uplink and lane and errand is not None:
+        if uplink is None or lane is None or not lane.opened.is_set():
+            return
+        errand = self._router.errand(uplink.view(), uplink.prices())
+        if errand is not None and uplink.begin_errand():
             now_s = self._clock.now()
             lane.start(lambda: uplink.run(errand), start_s=now_s, deadline_s=now_s)
 

@@ -30,7 +30,7 @@ from agent.record import Identity
 from agent.router import MOST_IN_FLIGHT, Prefer, Router
 from agent.sdnotify import Notifier
 from agent.supervisor import Supervisor
-from agent.uplink import Uplink
+from agent.uplink import MOST_ERRANDS, Uplink
 
 _log = logging.getLogger(__name__)
 EXIT_DONE, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
@@ -109,7 +109,7 @@ def _engines(config: Config, context: Context, bell: Bell) -> tuple[Engine | Non
     local = None if config.engines.local is None else plugins.build_engine(config.engines.local, context)
     if config.engines.cloud is None:
         return local, None
-    cloud = plugins.build_cloud_engine(config.engines.cloud, context, width=MOST_IN_FLIGHT)
+    cloud = plugins.build_cloud_engine(config.engines.cloud, context, width=MOST_IN_FLIGHT + MOST_ERRANDS)
     link = Link(context.clock.now(), measures=cloud.measures)
     budget = Budget(
         config.routing.caps,

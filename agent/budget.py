@@ -130,6 +130,8 @@ class Budget:
                 per_call=self._per_call(),
                 data_left_bytes=self._left(Kind.DATA),
                 credits_left=self._left(Kind.CREDITS),
+                data_bytes_s=self._rate(Kind.DATA),
+                credits_s=self._rate(Kind.CREDITS),
             )
 
     def _per_mb(self) -> float:

@@ -71,6 +71,11 @@ class FrameUnreadable(SourceError):
 class EngineError(AgentError):
     """An engine could not answer for a frame."""
 
+    metered_bytes = 0
+    """What it cost to find out, where no upload's readings tell."""
+    processing_s: float | None = None
+    """What the server states it took to fail."""
+
     def __init__(self, message: str, cause: Cause) -> None:
         super().__init__(message)
         self.cause = cause

@@ -13,7 +13,10 @@ HALF_LIFE_S = 4.0
 """Evidence counts half after this: 40 requests at 10 fps, and short against a tunnel."""
 SCEPTICAL_WEIGHT = 0.25
 """A failure that is always assumed, so that no evidence means p = 0 and one good answer means p = 0.8."""
+HALF_LIFE_FRAMES = 4.0
+"""Nor less than so many frames, or a camera with few, or a tight budget, would never trust a good link."""
 GUESSED_RTT_S = 0.1
+GUESSED_S_PER_BYTE = 8e-6
 """Before the first answer."""
 
 
@@ -57,6 +60,8 @@ class LinkView:
     """An upload makes no progress."""
     dead: bool = False
     """Nothing gets through; only a new connection can show that it does again."""
+    dead_cause: Cause | None = None
+    """Why no connection came about; None: an upload fell silent."""
     on_time_s: float = float("-inf")
     """When an answer last came in time."""
     dialled_s: float = float("-inf")
@@ -68,13 +73,22 @@ class LinkView:
     refused: bool = False
     """The cloud said no: it is asked without a picture first, whether it may be used again."""
 
-    def _weights(self) -> list[float]:
-        return [0.5 ** ((self.now_s - item.at_s) / HALF_LIFE_S) for item in self.evidence]
+    def _weights(self, sent_fps: float = float("inf")) -> list[float]:
+        """Where frames to send are rare, evidence counts for longer."""
+        half_life_s = max(HALF_LIFE_S, HALF_LIFE_FRAMES / sent_fps)
+        return [0.5 ** ((self.now_s - item.at_s) / half_life_s) for item in self.evidence]
 
-    def chance(self, size_bytes: int, budget_s: float, fps: float) -> Chance:
-        """The chance of a picture of `size_bytes` that must be answered within `budget_s`, at `fps` frames a second."""
+    def chance(self, size_bytes: int, budget_s: float, *, fps: float, sent_fps: float) -> Chance:
+        """The chance of a picture of `size_bytes` that must be answered within `budget_s`.
+
+        Args:
+            size_bytes: of the picture.
+            budget_s: what is left of the frame's time.
+            fps: frames a second.
+            sent_fps: how many of them may be sent at most.
+        """
         total, good, sustained = SCEPTICAL_WEIGHT, 0.0, 0.0
-        for weight, item in zip(self._weights(), self.evidence, strict=True):
+        for weight, item in zip(self._weights(sent_fps), self.evidence, strict=True):
             total += weight
             if item.time_s(size_bytes) <= budget_s:
                 good += weight
@@ -106,16 +120,15 @@ class LinkView:
             evidence_age_s=self.now_s - self.evidence[-1].at_s,
         )
 
-    @property
-    def certainty(self) -> float:
+    def certainty(self, sent_fps: float) -> float:
         """The most that p can be with as little evidence as there is, 0..1."""
-        weight = sum(self._weights())
+        weight = sum(self._weights(sent_fps))
         return weight / (weight + SCEPTICAL_WEIGHT)
 
     @property
     def wire_free(self) -> bool:
         """Whether an upload begun now would find the wire empty by the time its first byte is there."""
-        s_per_byte = self.typical("s_per_byte") or 0.0
+        s_per_byte = self.typical("s_per_byte") or GUESSED_S_PER_BYTE
         return self.unacked_bytes == 0 or self.unacked_bytes * s_per_byte <= self.rtt_s
 
     @property

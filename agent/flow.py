@@ -179,6 +179,9 @@ class Prices:
     per_call: float = 0.0
     data_left_bytes: float = float("inf")
     credits_left: float = float("inf")
+    data_bytes_s: float = float("inf")
+    """The allowance a second; so is the next."""
+    credits_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 Two encodings of one picture tell how its size depends on the JPEG quality. From that come the rungs: about 20, 45, 90
 and 180 kB, none finer than the model has use for; where even a poor quality is too large, the resolution goes down
-instead. Every picture sent corrects its rung's size. When one is off by a quarter the scene has changed, and the ladder
-is measured anew with that picture.
+instead. Every picture sent corrects its rung's size. One that is off by a quarter of what its rung made at first shows
+another scene, and the ladder is measured anew with it.
 """
 
 import math
@@ -23,7 +23,7 @@ POOREST_QUALITY = 30
 """Below it blocks show and detection suffers at once: rather fewer pixels."""
 LEAST_PX = 160
 CHANGED = 0.25
-"""A picture that is off by so much of its expected size shows another scene."""
+"""A picture that is off by so much of its rung's first one shows another scene."""
 _NEXT_STEP = 1.25
 """A finer rung must be larger by this factor to be one."""
 _NEWEST_SHARE = 0.2
@@ -74,6 +74,8 @@ class Ladder:
         self._finest_quality = finest_quality
         self._lock = threading.Lock()
         self._measured = False
+        self._first_bytes: dict[tuple[int, int], int] = {}
+        """What the first picture of each rung had, by longest side and quality, since the ladder was measured."""
         typical = zip(TARGETS_BYTES, (35, 70, 85, 95), strict=True)
         self._rungs = self._distinct([self._rung(size, longest_px, quality) for size, quality in typical])
 
@@ -93,11 +95,15 @@ class Ladder:
         nearest = min(self.rungs, key=lambda other: abs(math.log(other.size_bytes / rung.size_bytes)))
         if (nearest.longest_px, nearest.quality) != (rung.longest_px, rung.quality):
             made = self._encode(pixels, nearest.longest_px, nearest.quality)
+        self._fits(made, nearest)
         self._correct(nearest, len(made.data), weight=1.0)
         return made
 
     def _fits(self, made: Picture, rung: Rung) -> bool:
-        return self._measured and abs(len(made.data) / rung.size_bytes - 1) <= CHANGED
+        """Whether the picture shows the scene that the ladder was measured with."""
+        with self._lock:
+            first_bytes = self._first_bytes.setdefault((rung.longest_px, rung.quality), len(made.data))
+        return self._measured and abs(len(made.data) / first_bytes - 1) <= CHANGED
 
     def _measure(self, pixels: Pixels) -> None:
         """Find the rungs anew, with `pixels` as the example."""
@@ -109,6 +115,7 @@ class Ladder:
         rungs = [self._at(target, law, *sizes_bytes) for target in TARGETS_BYTES]
         with self._lock:
             self._rungs = self._distinct(rungs)
+            self._first_bytes.clear()
             self._measured = True
 
     def _at(self, target_bytes: int, law: _Law | None, finest_bytes: int, poorest_bytes: int) -> Rung:

@@ -6,6 +6,7 @@ to wait for the disk would hold up frames. The file never grows, so a full disk 
 time; its owner has the lock.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import logs
+from agent.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 _SLOT_BYTES = 4096
@@ -21,7 +23,10 @@ _SLOT_BYTES = 4096
 
 
 class Ledger:
-    """The record in the file `path`; kept in memory alone, with a warning, where that cannot be written."""
+    """The record in the file `path`; kept in memory alone, with a warning, where that cannot be written.
+
+    Raises ConfigError when another process has the file.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -32,9 +37,21 @@ class Ledger:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock(self._file)
             self._load(os.pread(self._file, 2 * _SLOT_BYTES, 0))
         except OSError as error:
             self._give_up(error)
+
+    def _lock(self, file: int) -> None:
+        """Two that write would each forget what the other wrote. Raises ConfigError when another process does."""
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(file)
+            raise ConfigError(
+                f"{self._path} is in use: another agent of this name runs here; stop it, or give each agent a name of "
+                "its own"
+            ) from error
 
     def _load(self, data: bytes) -> None:
         """The newer of the slots that are whole."""

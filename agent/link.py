@@ -22,14 +22,19 @@ RequestKey: TypeAlias = tuple[str, int]
 STALL_MIN_S = 0.25
 STALL_ROUND_TRIPS = 3.0
 """An upload without any acknowledgement for so long has stalled; shorter would misfire on delayed ones."""
+LATE_STALL_MIN_S = 3.0
+"""The same for one that is late already, which is better left to TCP's own first repetitions."""
+CONNECT_ROUND_TRIPS = 6.0
+CONNECT_MIN_S = 0.5
+"""The same before the first byte: TCP and TLS take three round trips, or two."""
 LONGEST_PAUSE_S = 600.0
 """However long a server asks to be left alone."""
 REFUSED_PAUSE_S = 180.0
 """Wrong key or no credits: a person must act, so ask again only after minutes."""
 PORTAL_PAUSE_S = 30.0
 """A captive portal gets no more pictures; somebody may sign in any moment."""
-RATE_LIMITED_PAUSE_S = 5.0
-"""A 429 without Retry-After."""
+RATE_LIMITED_PAUSE_S, RATE_LIMITED_MIN_S = 5.0, 1.0
+"""A 429 without Retry-After; and the least that one with it means."""
 LEAST_RTT_S = 0.001
 GUESSED_SERVER_S = 0.15
 """Before the first answer."""
@@ -63,16 +68,26 @@ class _Upload:
     rtt_s: float
     progress_s: float
     unacked_bytes: int
+    due_s: float
+    """When its answer is late."""
     began_s: float | None = None
     acked_bytes: int = 0
     acked_s: float | None = None
     """When the last byte was acknowledged."""
     overdue: Evidence | None = None
     """What was written down for it at its deadline while the server was busy with it."""
+    judged: bool = False
+    """It is late, and that is written down."""
     dropped: bool = False
 
-    def stalled(self, now_s: float) -> bool:
-        limit_s = max(STALL_ROUND_TRIPS * self.rtt_s, STALL_MIN_S)
+    def stalled(self, now_s: float, *, late: bool = False) -> bool:
+        """Whether it makes no progress; `late`: so that there is no hope for it."""
+        if self.began_s is None:
+            limit_s = max(CONNECT_ROUND_TRIPS * self.rtt_s, CONNECT_MIN_S)
+        else:
+            limit_s = max(STALL_ROUND_TRIPS * self.rtt_s, STALL_MIN_S)
+        if late:
+            limit_s = max(limit_s, LATE_STALL_MIN_S)
         return self.acked_s is None and now_s - self.progress_s > limit_s
 
 
@@ -96,6 +111,7 @@ class Link:
     def view(self, now_s: float) -> LinkView:
         """The present state, immutable."""
         with self._lock:
+            self._judge(now_s)
             uploads = [upload for upload in self._uploads.values() if not upload.dropped]
             return replace(
                 self._view,
@@ -106,11 +122,11 @@ class Link:
                 stalled=self._measures and any(upload.stalled(now_s) for upload in uploads),
             )
 
-    def note_sent(self, key: RequestKey, *, size_bytes: int, now_s: float) -> None:
-        """A request has begun; perhaps it must open a connection first."""
+    def note_sent(self, key: RequestKey, *, size_bytes: int, now_s: float, due_s: float) -> None:
+        """A request has begun; perhaps it must open a connection first. After `due_s` its answer is late."""
         with self._lock:
             unacked_bytes = size_bytes if self._measures else 0
-            self._uploads[key] = _Upload(size_bytes, now_s, self._view.rtt_s, now_s, unacked_bytes)
+            self._uploads[key] = _Upload(size_bytes, now_s, self._view.rtt_s, now_s, unacked_bytes, due_s)
 
     def note_size(self, key: RequestKey, size_bytes: int) -> None:
         """The picture is encoded: how large it really is."""
@@ -120,14 +136,15 @@ class Link:
                 upload.size_bytes = size_bytes
                 upload.unacked_bytes = size_bytes if self._measures else 0
 
-    def note_withdrawn(self, key: RequestKey) -> None:
-        """The request was not made after all."""
+    def note_ended(self, key: RequestKey) -> None:
+        """Nothing more will come of the request, if it was made at all."""
         with self._lock:
             self._uploads.pop(key, None)
 
-    def note_reading(self, key: RequestKey, reading: Reading) -> bool:
+    def note_reading(self, key: RequestKey, reading: Reading, *, now_s: float) -> bool:
         """An upload's progress. False when it was given up and its connection is to be closed."""
         with self._lock:
+            self._judge(now_s)
             upload = self._uploads.get(key)
             if upload is None or upload.dropped:
                 return False
@@ -160,23 +177,29 @@ class Link:
                     view = replace(view, closed_until_s=float("-inf"), refused=False)
             self._view = replace(view, on_time_s=now_s) if on_time else view
 
-    def note_overdue(self, key: RequestKey, now_s: float) -> None:
-        """The deadline passed without an answer: the parts are known to take this long at least.
+    def _judge(self, now_s: float) -> None:
+        """Requests that are late without an answer: their parts are known to take that long at least.
 
-        An upload that has stalled is given up, and the link is dead until a new connection comes about.
+        One whose upload has stalled is given up, and the link is dead until a new connection comes about.
         """
-        with self._lock:
-            upload = self._uploads.get(key)
-            if upload is None or upload.dropped:  # its answer may have come this moment
-                return
-            if upload.acked_s is not None:
-                upload.overdue = replace(self._measured(upload, now_s + _OVERDUE_SERVER_S), at_s=now_s)
-                self._evidence.append(upload.overdue)
-                return
-            self._evidence.append(self._censored(upload, now_s))
-            if self._measures and upload.stalled(now_s):
+        for upload in self._uploads.values():
+            if upload.dropped or now_s < upload.due_s:
+                continue
+            hopeless = upload.stalled(now_s, late=upload.judged)
+            if not upload.judged:
+                upload.judged = True
+                self._write_late(upload)
+            if self._measures and hopeless:
                 upload.dropped = True
-                self._view = replace(self._view, dead=True)
+                self._view = replace(self._view, dead=True, dead_cause=None)
+
+    def _write_late(self, upload: _Upload) -> None:
+        due_s = upload.due_s
+        if upload.acked_s is None or upload.acked_s > due_s:
+            self._evidence.append(self._censored(upload, due_s))
+        else:
+            upload.overdue = replace(self._measured(upload, due_s + _OVERDUE_SERVER_S), at_s=due_s)
+            self._evidence.append(upload.overdue)
 
     def note_failure(self, key: RequestKey, error: EngineError, *, now_s: float) -> None:
         """The request failed. Refusals close the cloud; errors are not slowness."""
@@ -185,8 +208,8 @@ class Link:
             if self._closes(error, now_s):
                 self._learn(upload, None)
             elif error.cause in UNREACHED:
-                self._view = replace(self._view, dead=True)
-            elif upload is not None and not upload.dropped and upload.overdue is None:
+                self._view = replace(self._view, dead=True, dead_cause=error.cause)
+            elif upload is not None and not upload.dropped and not upload.judged:
                 failed = Evidence(now_s, upload.rtt_s, float("inf"), self._usual("s_per_byte", 0.0), error.cause)
                 self._evidence.append(failed)
 
@@ -209,10 +232,14 @@ class Link:
             self._view = replace(self._view, dead=False, dialled_s=now_s, closed_until_s=never_s, refused=False)
 
     def note_unwelcome(self, error: EngineError, now_s: float) -> None:
-        """A dial or a knock failed."""
+        """A dial or a knock failed. A cloud that had refused is left alone for a while all the same."""
         with self._lock:
-            if not self._closes(error, now_s) and error.cause in UNREACHED:
-                self._view = replace(self._view, dead=True)
+            if self._closes(error, now_s):
+                return
+            if error.cause in UNREACHED:
+                self._view = replace(self._view, dead=True, dead_cause=error.cause)
+            if self._view.refused:
+                self._view = replace(self._view, closed_until_s=now_s + PORTAL_PAUSE_S)
 
     def _closes(self, error: EngineError, now_s: float) -> bool:
         """Close the cloud if `error` is of the kind that comes again."""
@@ -283,6 +310,6 @@ def _pause_after(error: EngineError) -> float | None:
     if error.cause is Cause.CAPTIVE_PORTAL:
         return PORTAL_PAUSE_S
     retry_after_s = error.retry_after_s if isinstance(error, EngineUnavailable) else None
-    if error.cause is Cause.RATE_LIMITED and retry_after_s is None:
-        return RATE_LIMITED_PAUSE_S
+    if error.cause is Cause.RATE_LIMITED:
+        return RATE_LIMITED_PAUSE_S if retry_after_s is None else max(RATE_LIMITED_MIN_S, retry_after_s)
     return retry_after_s

@@ -116,7 +116,7 @@ class Pipeline:
         """What the router needs to know of `frame`."""
         rungs = self._ladder.rungs if self._ladder is not None else ()
         deadline_s = frame.captured_s + self._shared.deadline_s
-        return Candidate(deadline_s, rungs, stake=self._stakes.next, waiting=waiting)
+        return Candidate(self.camera, deadline_s, rungs, stake=self._stakes.next, waiting=waiting)
 
     def admit(self, frame: Frame, decision: Decision) -> bool:
         """Put `frame` on its way; False when a newer one has taken its place meanwhile."""
@@ -171,15 +171,16 @@ class Pipeline:
         upload = uplink.begin(ticket.frame, decision.rung, ladder=ladder, due_s=ticket.settle_s)
 
         def work() -> bool:
-            carried = self._carry(Route.CLOUD, ticket, upload.carry, hedge)
-            upload.end()
-            return carried
+            try:
+                return self._carry(Route.CLOUD, ticket, upload.carry, hedge)
+            finally:
+                upload.end()
 
         now_s = self._clock.now()
         self._shared.lanes[Route.CLOUD].start(work, start_s=now_s, deadline_s=decision.deadline_s)
 
     def _carry(self, route: Route, ticket: Ticket, infer: Callable[[float], Answer], hedge: Job | None) -> bool:
-        """One engine's run for one frame. Every outcome goes to the ticket; False when the run was not wanted."""
+        """One engine's run for one frame. Every outcome goes to the ticket; whether there is an answer."""
         if not ticket.start(route):
             return False
         started_s = self._clock.now()
@@ -193,8 +194,10 @@ class Pipeline:
             self._note_failure(route, ticket, broken, hedge=hedge)
         else:
             self._note_answer(route, ticket, answer, started_s=started_s, hedge=hedge)
-        self.ordered.poke()
-        return True
+            return True
+        finally:
+            self.ordered.poke()
+        return False
 
     def _note_answer(
         self, route: Route, ticket: Ticket, answer: Answer, *, started_s: float, hedge: Job | None
@@ -224,8 +227,6 @@ class Pipeline:
         now_s = self._clock.now()
         for ticket in self.ordered.overdue(now_s):
             ticket.expire(now_s)
-            if ticket.cloud_pending and self._shared.uplink is not None:
-                self._shared.uplink.link.note_overdue((self.camera, ticket.frame.seq), now_s)
         for result in self.ordered.release():
             self._publish(result)
 
@@ -235,7 +236,8 @@ class Pipeline:
         if result.answer is None or result.published is None:
             self._damper.note("failed", f"camera {self.camera}: a frame got no answer: {result.failure}")
             return
-        self._stakes.note(result.published, result.answer.predictions, width=result.width, height=result.height)
+        if not result.revision:  # a correction tells of a frame long past
+            self._stakes.note(result.published, result.answer.predictions, width=result.width, height=result.height)
         delivery = delivery_of(result, self._shared.identity)
         for outbox in self._shared.outboxes:
             outbox.put(delivery)

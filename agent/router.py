@@ -27,7 +27,9 @@ PROBE_MIN_S = 0.5
 PROBE_MAX_S = 60.0
 """Ask again after 10 % of the time since the cloud last served, so an outage is prolonged by a tenth at most."""
 DIAL_MAX_S = 1.0
-"""Dialling costs a kilobyte and no credit."""
+"""Dialling costs a hundred bytes where nobody answers, and no credit."""
+ERRAND_BYTES = 5_000
+"""What a connection with TLS takes, nearly always."""
 LOCAL_WORTH = 37.3 / 53.9
 """Accuracy of the on-device answer as a share of the hosted one's: mAP50-95 of YOLOv8n and YOLOv8x at 640 px (COCO, as
 Ultralytics publishes them)."""
@@ -36,6 +38,8 @@ CREDITS_PER_CALL = 0.1 / 500
 
 MOST_IN_FLIGHT = 10
 
+_HANDSHAKES = (Cause.TLS, Cause.TLS_EXPIRED, Cause.TLS_HOST)
+"""Somebody answers, and costs kilobytes each time, but a person must act."""
 _SAID = (Cause.SERVER, Cause.BAD_REQUEST, Cause.BAD_ANSWER)
 """Failures in which something answered: an error, not silence."""
 
@@ -83,6 +87,7 @@ THRESHOLDS = {
 class Candidate:
     """A frame that asks for its route."""
 
+    camera: str
     deadline_s: float
     """Monotonic; when its answer is stale."""
     ladder: tuple[Rung, ...]
@@ -134,7 +139,13 @@ class _Case:
     def chance(self, rung: Rung) -> Chance:
         """How likely a picture of that size is answered in time."""
         budget_s = self.frame.deadline_s - self.link.now_s - MARGIN_S
-        return self.link.chance(rung.size_bytes, budget_s, self.load.fps)
+        return self.link.chance(rung.size_bytes, budget_s, fps=self.load.fps, sent_fps=self.sent_fps(rung))
+
+    def sent_fps(self, rung: Rung) -> float:
+        """How many frames a second may be sent at most, of those there are."""
+        return min(
+            self.load.fps, self.prices.data_bytes_s / rung.size_bytes, self.prices.credits_s / CREDITS_PER_CALL
+        )
 
     def gain(self, rung: Rung) -> float:
         """Accuracy won over the on-device answer, or over none where the device has no room for the frame."""
@@ -149,6 +160,10 @@ class _Case:
         if self.prices.data_left_bytes < rung.size_bytes:
             return Reason.BUDGET_DATA
         return Reason.BUDGET_CREDITS if self.prices.credits_left < CREDITS_PER_CALL else None
+
+    def unaffordable(self, rung: Rung) -> Reason | None:
+        """The budget for which it is too much, however likely its answer."""
+        return self.short(rung) or (self.dearest(rung) if self.cost(rung) > self.gain(rung) else None)
 
     def dearest(self, rung: Rung) -> Reason:
         """The budget that makes most of its price."""
@@ -204,8 +219,13 @@ class Router:
         self._good_s: float | None = None
         self._next_probe_s = float("-inf")
         self._seen_s = float("-inf")
-        self.on_cloud = False
-        """Whether the cloud is thought to serve, in mode auto."""
+        self._on_cloud: set[str] = set()
+        """The cameras whose frames the cloud is thought to serve, in mode auto."""
+
+    @property
+    def on_cloud(self) -> bool:
+        """Whether the cloud is thought to serve any camera."""
+        return bool(self._on_cloud)
 
     def decide(self, frame: Candidate, *, link: LinkView, load: Load, prices: Prices | None = None) -> Decision | None:
         """The route of one frame, or None when no lane has room for it now, or it goes on waiting for the wire.
@@ -226,27 +246,34 @@ class Router:
             load,
             prices or Prices(),
             budgeted=prices is not None,
-            threshold=self._threshold,
+            threshold=self._threshold(frame.camera),
             prompt=self._prefer is Prefer.LATENCY,
         )
         return _always_cloud(case) if self._mode is Mode.CLOUD_ONLY else self._weigh(case)
 
-    def errand(self, link: LinkView) -> Errand | None:
+    def errand(self, link: LinkView, prices: Prices | None = None) -> Errand | None:
         """Whether to dial, or to knock, now. To be told so begins the pause until the next."""
         self._learn(link)
         wanted = Errand.KNOCK if link.refused else Errand.DIAL if link.dead else None
         waits = link.in_flight and not link.dead  # for an answer, which a dead link will not bring
         if self._mode is Mode.LOCAL_ONLY or link.closed or waits or link.now_s < self._next_probe_s:
             return None
-        if wanted is not None:
-            self._next_probe_s = link.now_s + min(DIAL_MAX_S, self._pause_s(link.now_s))
+        if wanted is None or (prices is not None and prices.data_left_bytes < ERRAND_BYTES):
+            return None
+        pause_s = self._pause_s(link.now_s)
+        cheap = wanted is Errand.DIAL and link.dead_cause not in _HANDSHAKES
+        self._next_probe_s = link.now_s + (min(DIAL_MAX_S, pause_s) if cheap else pause_s)
         return wanted
 
-    @property
-    def _threshold(self) -> float:
+    def forgo(self, decision: Decision) -> None:
+        """The frame was gone when its decision was there: what was to be a probe is still due."""
+        if decision.reason is Reason.PROBE:
+            self._next_probe_s = float("-inf")
+
+    def _threshold(self, camera: str) -> float:
         """What p must reach for a frame to be sent."""
         threshold = THRESHOLDS[self._prefer]
-        return threshold.p_send + (-threshold.hysteresis if self.on_cloud else threshold.hysteresis)
+        return threshold.p_send + (-threshold.hysteresis if camera in self._on_cloud else threshold.hysteresis)
 
     def _learn(self, link: LinkView) -> None:
         """Follow up at once an answer in time, and a connection after none.
@@ -270,7 +297,8 @@ class Router:
         shut = _shut(case.link)
         choice = shut or _choose(case)
         if not case.frame.waiting:
-            self.on_cloud = isinstance(choice, _Choice)
+            act = self._on_cloud.add if isinstance(choice, _Choice) else self._on_cloud.discard
+            act(case.frame.camera)
         if isinstance(choice, _Choice):
             return _send(choice, case)
         smallest = case.frame.ladder[0]
@@ -278,14 +306,14 @@ class Router:
         if choice is None and self._probe_due(case):
             self._next_probe_s = case.link.now_s + self._pause_s(case.link.now_s)
             return case.cloud(Reason.PROBE, smallest, case.link.now_s, p=p)
-        return case.here(choice or _why_low(case), p=p)
+        return case.here(choice or case.unaffordable(smallest) or _why_low(case), p=p)
 
     def _probe_due(self, case: _Case) -> bool:
         """Whether to ask with a real frame. A cloud that the budget cannot pay for is not asked."""
         smallest = case.frame.ladder[0]
         if case.frame.waiting or case.link.in_flight or case.link.now_s < self._next_probe_s:
             return False
-        return case.local_takes and case.short(smallest) is None and case.cost(smallest) <= case.gain(smallest)
+        return case.local_takes and case.unaffordable(smallest) is None
 
 
 def in_flight_limit(deadline_s: float, fps: float) -> int:
@@ -326,7 +354,8 @@ def _send(choice: _Choice, case: _Case) -> Decision | None:
     if not case.link.wire_free:
         return case.here(Reason.UPLINK_BUSY, p=choice.p, waits=True)
     if not case.load.hedge_fits and not case.frame.waiting:
-        return case.cloud(Reason.LOCAL_OVERLOADED, choice.rung, None, p=choice.p)
+        now_s = case.link.now_s if case.load.local_free else None  # perhaps too late, but better than nothing
+        return case.cloud(Reason.LOCAL_OVERLOADED, choice.rung, now_s, p=choice.p)
     soon = choice.p < P_SURE or case.prompt
     return case.cloud(Reason.P_OK, choice.rung, case.link.now_s if soon else case.hedge_s, p=choice.p)
 
@@ -334,9 +363,9 @@ def _send(choice: _Choice, case: _Case) -> Decision | None:
 def _always_cloud(case: _Case) -> Decision | None:
     """Mode cloud_only: the size most worth sending, one upload on the wire, no on-device run."""
     link = case.link
-    if link.closed or link.refused or link.in_flight >= case.load.in_flight_limit or not link.wire_free:
+    if _shut(link) or link.in_flight >= case.load.in_flight_limit or not link.wire_free:
         return None
-    affordable = [rung for rung in case.frame.ladder if case.short(rung) is None]
+    affordable = [rung for rung in case.frame.ladder if case.unaffordable(rung) is None]
     if case.frame.waiting or not affordable:
         return None
     best = max(affordable, key=lambda rung: case.chance(rung).sustained * rung.worth)
@@ -349,7 +378,7 @@ def _why_low(case: _Case) -> Reason:
     if link.newest_cause in _SAID:
         return Reason.HTTP_ERROR
     outlook = link.outlook(case.frame.ladder[0].size_bytes)
-    if outlook is None or link.certainty < case.threshold:
+    if outlook is None or link.certainty(case.sent_fps(case.frame.ladder[0])) < case.threshold:
         return Reason.NO_EVIDENCE
     parts = {
         Reason.P_LOW_BANDWIDTH: outlook.upload_s,

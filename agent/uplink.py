@@ -5,6 +5,7 @@ Link, budget and ladders, which they share, have their own locks.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,6 +23,8 @@ from agent.router import Errand
 _log = logging.getLogger(__name__)
 DIAL_LIMIT_S = 4.0
 """TCP and TLS over a satellite take 2 s; further dials need not wait for the end of one."""
+MOST_ERRANDS = 3
+"""Under way at once: a look-up that hangs must not take every thread of the lane."""
 SERVER_TOLERANCE_S = 0.05
 """Late acknowledgements make the server's time look shorter; 40 ms is the longest that Linux delays one."""
 _SAY_EVERY_S = 600.0
@@ -40,6 +43,7 @@ class Uplink:
         self.budget = budget
         self.clock = clock
         self.on_progress = on_progress
+        self._errands = threading.BoundedSemaphore(MOST_ERRANDS)
         self._damper = logs.Damper(_log.info, clock.now, interval_s=_SAY_EVERY_S)
 
     def view(self) -> LinkView:
@@ -54,18 +58,29 @@ class Uplink:
         """From now on this frame is on its way; an answer by `due_s`, monotonic, is in time."""
         return Upload(self, frame, rung, ladder=ladder, due_s=due_s)
 
+    def begin_errand(self) -> bool:
+        """Whether one more may be under way; it is then to be run."""
+        return self._errands.acquire(blocking=False)
+
     def run(self, errand: Errand) -> bool:
         """Dial or knock, and note what came of it. Always False: it is no engine run."""
+        try:
+            self._run(errand)
+        finally:
+            self._errands.release()
+        self.on_progress()
+        return False
+
+    def _run(self, errand: Errand) -> None:
         act = self.engine.dial if errand is Errand.DIAL else self.engine.knock
         try:
             self.budget.note_overhead(act(self.clock.now() + DIAL_LIMIT_S))
         except EngineError as error:
+            self.budget.note_overhead(error.metered_bytes)
             self.link.note_unwelcome(error, self.clock.now())
         else:
             note = self.link.note_dialled if errand is Errand.DIAL else self.link.note_welcome
             note(self.clock.now())
-        self.on_progress()
-        return False
 
     def check(self, timings: Timings) -> None:
         """Hold the server's time as it was measured against the server's own account of it."""
@@ -86,9 +101,9 @@ class Upload:
         self._ladder = ladder
         self._due_s = due_s
         self._reading: Reading | None = None
-        self._refused = False
+        self._error: EngineError | None = None
         self._receipt = uplink.budget.reserve(rung.size_bytes)
-        uplink.link.note_sent(self.key, size_bytes=rung.size_bytes, now_s=uplink.clock.now())
+        uplink.link.note_sent(self.key, size_bytes=rung.size_bytes, now_s=uplink.clock.now(), due_s=due_s)
 
     def carry(self, give_up_s: float) -> Answer:
         """Encode, send, and wait until the monotonic time `give_up_s`. Raises EngineUnavailable, EngineRefused."""
@@ -101,7 +116,7 @@ class Upload:
             answer = self._uplink.engine.infer(picture, give_up_s, self._watch)
         except EngineError as error:
             link.note_failure(self.key, error, now_s=clock.now())
-            self._refused = isinstance(error, EngineRefused) or error.cause in _UNBILLED
+            self._error = error
             raise
         now_s = clock.now()
         link.note_answer(self.key, now_s=now_s, on_time=now_s <= self._due_s, cold_start=answer.cold_start)
@@ -112,13 +127,19 @@ class Upload:
 
     def end(self) -> None:
         """However it went, or if it was never carried: nothing of it is under way any more."""
-        self._uplink.link.note_withdrawn(self.key)
-        billed = self._arrived and not self._refused
-        self._uplink.budget.settle(self._receipt, metered_bytes=self._metered_bytes, billed=billed)
+        self._uplink.link.note_ended(self.key)
+        error = self._error
+        refused = isinstance(error, EngineRefused) or (error is not None and error.cause in _UNBILLED)
+        self._uplink.budget.settle(
+            self._receipt,
+            metered_bytes=self._metered_bytes,
+            billed_s=None if error is None else error.processing_s,
+            billed=self._arrived and not refused,
+        )
 
     def _watch(self, reading: Reading) -> bool:
         self._reading = reading
-        wanted = self._uplink.link.note_reading(self.key, reading)
+        wanted = self._uplink.link.note_reading(self.key, reading, now_s=self._uplink.clock.now())
         self._uplink.on_progress()
         return wanted
 

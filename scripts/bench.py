@@ -109,7 +109,7 @@ def alternate(
     """Path and bare run in turn, so that a slow moment of the machine touches both."""
     for number in range(count + WARM_UP):
         pipeline.capture_one()
-        admission.step(time.monotonic(), DEADLINE_S)
+        admission.step()
         while not pipeline.idle:
             pipeline.ordered.wait(time.monotonic(), 1.0)
             pipeline.emit_ready()

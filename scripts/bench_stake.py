@@ -20,10 +20,10 @@ sys.path.insert(0, str(REPOSITORY))
 
 from agent.clock import SystemClock  # noqa: E402 - the checkout goes first on the path
 from agent.engines import tflite  # noqa: E402
-from agent.flow import Frame, Pixels, Prediction  # noqa: E402
+from agent.flow import Frame, Pixels, Prediction, Route  # noqa: E402
 from agent.imaging import open_video  # noqa: E402
 from agent.ports import Context, Engine  # noqa: E402
-from agent.stake import doubt  # noqa: E402
+from agent.stake import Stakes  # noqa: E402
 
 SHARES = (0.10, 0.25, 0.50)
 EVERY = 3
@@ -41,7 +41,7 @@ class Score(NamedTuple):
 class Seen(NamedTuple):
     """One frame and what both models made of it."""
 
-    doubt: float
+    stake: float
     local: Score
     cloud: Score
 
@@ -85,12 +85,12 @@ def score(found: Sequence[Prediction], truth: Sequence[Prediction]) -> Score:
 
 
 def look(video: Path, local: Engine, cloud: Engine, frames: int) -> list[Seen]:
-    clock, seen = SystemClock(), []
+    clock, stakes, seen = SystemClock(), Stakes(), []
     for seq, pixels in enumerate(islice(pictures(video), 0, frames * EVERY, EVERY)):
         frame = Frame("bench", seq, clock.now(), clock.wall(), clock.synchronized(), pixels)
         here, there = (model.infer(frame, clock.now() + 60).predictions for model in (local, cloud))
-        uncertain = doubt(here, frame.width, frame.height)
-        seen.append(Seen(uncertain, score(here, there), score(there, there)))
+        seen.append(Seen(stakes.next, score(here, there), score(there, there)))
+        stakes.note(Route.LOCAL, here, width=frame.width, height=frame.height)
     return seen
 
 
@@ -100,9 +100,8 @@ def f1(scores: Sequence[Score]) -> float:
 
 
 def advantage(seen: Sequence[Seen], share: float) -> float:
-    """Accuracy won by spending on the frames after those most in doubt, over that of frames picked by chance."""
-    stakes = [seen[0].doubt, *(frame.doubt for frame in seen[:-1])]
-    chosen = set(sorted(range(len(seen)), key=lambda n: -stakes[n])[: round(share * len(seen))])
+    """Accuracy won by spending on the frames of the highest stake, over that of frames picked by chance."""
+    chosen = set(sorted(range(len(seen)), key=lambda n: -seen[n].stake)[: round(share * len(seen))])
     mixed = [frame.cloud if n in chosen else frame.local for n, frame in enumerate(seen)]
     least, most = f1([frame.local for frame in seen]), f1([frame.cloud for frame in seen])
     return (f1(mixed) - least) / (most - least or 1) / share

@@ -57,7 +57,10 @@ class Connector:
         self.distrust()  # who dials has reason to; and the next request is to take this one
         connection = self._open(place, exchange, limit_s)
         if secure:
-            connection.start_tls(self._context, place[0], exchange.left_s(limit_s))
+            try:
+                connection.start_tls(self._context, place[0], exchange.left_s(limit_s))
+            finally:
+                exchange.metered_bytes = connection.carried_bytes()
         connection.billed_bytes = connection.carried_bytes()
         before = self._swap((place, connection))
         if before is not None:

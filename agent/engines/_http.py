@@ -29,6 +29,8 @@ from agent.ports import Watch
 from agent.trust import tls_context
 
 _ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+_SYN_BYTES = 60
+"""What a connection costs that nobody answers."""
 _BROKEN: Final = (httpcore.NetworkError, httpcore.ProtocolError)
 
 
@@ -244,7 +246,9 @@ class DeadlineClient:
         try:
             return self._connector.dial(place, exchange, secure=secure, limit_s=self._connect_timeout_s)
         except (OSError, UnicodeError) as error:
-            raise _translated(error, place[0]) from error
+            failed = _translated(error, place[0])
+            failed.metered_bytes = exchange.metered_bytes or _SYN_BYTES
+            raise failed from error
 
     def _attempt(self, call: Call, exchange: Exchange) -> Reply:
         host = urlsplit(call.url).hostname or call.url

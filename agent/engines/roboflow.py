@@ -58,6 +58,8 @@ _PORTAL: Final = "a web page came instead of an answer; a captive portal? Sign i
 _FAILED: Final = (Cause.SERVER, "the API failed with status {status} ({said})")
 _PASSING: Final = {
     400: (Cause.BAD_REQUEST, "the API could not use this picture ({said})"),
+    408: (Cause.TIMEOUT, "the API did not wait for the whole picture ({said})"),
+    425: (Cause.SERVER, "the API was not ready for this picture ({said})"),
     429: (Cause.RATE_LIMITED, "the API limits the rate of requests ({said})"),
     **dict.fromkeys((500, 502, 503, 504, *range(520, 531)), _FAILED),  # the last are those of a network in front
     511: (Cause.CAPTIVE_PORTAL, _PORTAL),
@@ -183,16 +185,22 @@ class Roboflow:
         return self._client
 
     def _ask(self, give_up_s: float, *, picture: bytes | None = None, watch: Watch | None = None) -> "Reply":
-        """What the API says. A key refused in the header is tried once in the query, as old servers want it."""
+        """What the API says.
+
+        A key refused in the header is tried in the query, as old servers want it: first without the picture.
+        """
         from agent.engines._http import Call
 
         client, in_query = self._opened(), self._key_in_query
         reply = client.post(Call(*self._request(in_query=in_query), picture), deadline_s=give_up_s, watch=watch)
-        if reply.status == 401 and not in_query:  # noqa: PLR2004 - unauthorised
-            call, spent_bytes = Call(*self._request(in_query=True), picture), reply.metered_bytes
-            reply = client.post(call, deadline_s=give_up_s, watch=watch, spent_bytes=spent_bytes)
-            self._key_in_query = reply.status != 401  # noqa: PLR2004 - it was the way, not the key
-        return reply
+        if reply.status != 401 or in_query:  # noqa: PLR2004 - unauthorised
+            return reply
+        knock = client.post(Call(*self._request(in_query=True)), deadline_s=give_up_s, spent_bytes=reply.metered_bytes)
+        self._key_in_query = knock.status != 401  # noqa: PLR2004 - it is the way, not the key
+        if picture is None or not self._key_in_query:
+            return knock
+        call = Call(*self._request(in_query=True), picture)
+        return client.post(call, deadline_s=give_up_s, watch=watch, spent_bytes=knock.metered_bytes)
 
     def _request(self, *, in_query: bool) -> tuple[str, dict[str, str], dict[str, str]]:
         """Address, parameters and headers."""
@@ -210,7 +218,9 @@ class Roboflow:
         said = _message(reply).replace(self._key, "***")
         where = reply.headers.get("location", "nowhere").partition("?")[0].replace(self._key, "***")
         wait_s = _retry_after_s(reply, self._context.clock.wall())
-        return _error_of(reply.status, self._options.model, said=said, where=where, retry_after_s=wait_s)
+        error = _error_of(reply.status, self._options.model, said=said, where=where, retry_after_s=wait_s)
+        error.metered_bytes, error.processing_s = reply.metered_bytes, _seconds(reply.headers.get("x-processing-time"))
+        return error
 
     def close(self) -> None:
         """Close every connection."""

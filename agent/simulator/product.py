@@ -13,6 +13,8 @@ from agent.simulator.uplink import Upload
 from agent.simulator.world import Policy, Shot, World
 
 _CAMERA = "simulated"
+_LATE_READINGS_S = 0.1
+"""Between readings of an upload that makes no progress; the agent's come more often."""
 
 
 class Product(Policy):
@@ -79,7 +81,7 @@ class Product(Policy):
             rtt_s=world.conditions.rtt_s(world.now_s),
             metered_bytes=upload.metered_bytes,
         )
-        if not self._link.note_reading(_key(upload), reading):
+        if not self._link.note_reading(_key(upload), reading, now_s=world.now_s):
             self._drop(upload)
 
     def _drop(self, upload: Upload) -> None:
@@ -139,7 +141,7 @@ class Product(Policy):
         return True
 
     def _decide(self, shot: Shot, *, waiting: bool) -> Decision | None:
-        frame = Candidate(shot.deadline_s, LADDER, waiting=waiting)
+        frame = Candidate(_CAMERA, shot.deadline_s, LADDER, waiting=waiting)
         prices = None if self._budget is None else self._budget.prices(self.world.now_s)
         link, load = self.view, self._load(shot)
         if self._clock is None:
@@ -169,16 +171,16 @@ class Product(Policy):
             self._receipts[shot.seq] = self._budget.reserve(upload.size_bytes)
         if decision.prompt:
             shot.held_until_s = 0.0
-        self._link.note_sent(_key(upload), size_bytes=upload.size_bytes, now_s=world.now_s)
-        world.agenda.at(shot.settle_s, self._overdue, upload)
+        self._link.note_sent(_key(upload), size_bytes=upload.size_bytes, now_s=world.now_s, due_s=shot.settle_s)
+        world.agenda.at(shot.settle_s, self._watch_late, upload)
         world.agenda.at(world.now_s + self._give_up_s, self._drop, upload)
 
-    def _overdue(self, upload: Upload) -> None:
-        """The frame is settled without the cloud; the next reading ends the upload if it has stalled."""
-        if upload.open:
-            self._link.note_overdue(_key(upload), self.world.now_s)
-            if upload.began_s is not None and upload.acked_s is None:
+    def _watch_late(self, upload: Upload) -> None:
+        """The frame is settled without the cloud; readings go on, and end the upload when it has stalled."""
+        if upload.open and upload.acked_s is None:
+            if upload.began_s is not None:
                 self._read(upload)
+            self.world.agenda.at(self.world.now_s + _LATE_READINGS_S, self._watch_late, upload)
 
     @property
     def view(self) -> LinkView:

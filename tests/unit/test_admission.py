@@ -132,8 +132,10 @@ class Bridge:
 
     def hold_wire(self, size_bytes: int = 500_000) -> None:
         """Another camera's picture is on the wire."""
-        self.link.note_sent(("other", 1), size_bytes=size_bytes, now_s=self.clock.now())
-        self.link.note_reading(("other", 1), Reading(self.clock.now(), 0, size_bytes, 0.04, metered_bytes=0))
+        self.link.note_sent(("other", 1), size_bytes=size_bytes, now_s=self.clock.now(), due_s=self.clock.now() + 60)
+        self.link.note_reading(
+            ("other", 1), Reading(self.clock.now(), 0, size_bytes, 0.04, metered_bytes=0), now_s=self.clock.now()
+        )
 
     def published(self) -> list[str]:
         self.pipeline.emit_ready()
@@ -155,7 +157,9 @@ def test_a_frame_that_finds_the_wire_busy_is_answered_here_and_sent_yet_when_it_
     bridge.frame()
     assert bridge.pipeline.waiting is not None
     assert not bridge.admission.step()
-    bridge.link.note_reading(("other", 1), Reading(bridge.clock.now(), 500_000, 0, 0.04, metered_bytes=0))
+    bridge.link.note_reading(
+        ("other", 1), Reading(bridge.clock.now(), 500_000, 0, 0.04, metered_bytes=0), now_s=bridge.clock.now()
+    )
     assert bridge.admission.step()
     assert bridge.pipeline.waiting is None
     bridge.serve()

@@ -99,6 +99,16 @@ def test_small_changes_of_the_scene_move_the_stated_size_without_measuring_anew(
     assert ladder.rungs[0].size_bytes == pytest.approx(len(imaging.encode(scene(21), 640, rung.quality).data), rel=0.03)
 
 
+def test_a_scene_that_changes_little_by_little_is_measured_anew_before_the_rungs_are_far_off() -> None:
+    ladder = climbed(scene(10))
+    for step in range(60):
+        pixels = scene(10 + step / 2)
+        for rung in ladder.rungs:
+            ladder.picture(pixels, rung)
+    for target in TARGETS_BYTES:
+        assert any(abs(rung.size_bytes / target - 1) <= 0.4 for rung in ladder.rungs), ladder
+
+
 def test_threads_that_share_a_ladder_always_see_a_whole_one() -> None:
     ladder, seen = climbed(scene(20)), list[tuple[Rung, ...]]()
 

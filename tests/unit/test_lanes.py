@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.clock import SystemClock
-from agent.lanes import Lane
+from agent.lanes import Lane, nearly_always
 from agent.loop import Pulse
 
 
@@ -50,6 +50,14 @@ def test_a_run_that_begins_at_once_fits_before_promises_that_are_not_due_yet() -
         it.start(lambda: True, start_s=0.5, deadline_s=1.0)
     assert it.fits(1.0, clock.now())
     assert not it.fits(1.0, clock.now(), last=True)
+
+
+@pytest.mark.parametrize(
+    ("runs_s", "expected_s"),
+    [([], 0.0), ([0.6], 0.6), ([0.6, 0.08], 0.6), ([0.6, 0.08, 0.07], 0.08), ([0.08] * 63 + [0.6], 0.08)],
+)
+def test_one_slow_run_says_nothing_of_the_others(runs_s: list[float], expected_s: float) -> None:
+    assert nearly_always(runs_s) == expected_s
 
 
 def test_a_hurried_job_runs_at_once() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.errors import ConfigError
 from agent.ledger import Ledger
 
 
@@ -68,6 +69,18 @@ def test_a_folder_that_cannot_be_written_costs_the_memory_and_nothing_else(
     assert ledger.record == {"spent": 1}
     assert "cannot be remembered over a restart" in caplog.text
     ledger.close()
+
+
+def test_two_processes_do_not_write_into_one_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    code = f"from pathlib import Path; from agent.ledger import Ledger; Ledger(Path({str(path)!r})); print(1); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(ConfigError, match="another agent of this name runs"):
+            Ledger(path)
+        other.kill()
+    Ledger(path).write({"spent": 1})
 
 
 def test_a_record_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -201,8 +201,17 @@ def test_a_key_refused_in_the_header_is_sent_in_the_query_from_then_on(
     engine.infer(a_picture(), in_s(5), unwatched)
     engine.infer(a_picture(), in_s(5), unwatched)
     engine.close()
-    assert ["api_key=" in path for path, _, _ in script.seen] == [False, True, True]
-    assert "Authorization" not in script.seen[2][1]
+    assert ["api_key=" in path for path, _, _ in script.seen] == [False, True, True, True]
+    assert "Authorization" not in script.seen[3][1]
+
+
+def test_a_key_that_is_refused_either_way_costs_one_picture(script: Script, url: str, tmp_path: Path) -> None:
+    script.status = 401
+    engine = an_engine(url, tmp_path)
+    with pytest.raises(EngineRefused):
+        engine.infer(a_picture(), in_s(5), unwatched)
+    engine.close()
+    assert ["multipart" in headers.get("Content-Type", "") for _, headers, _ in script.seen] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +225,8 @@ def test_a_key_refused_in_the_header_is_sent_in_the_query_from_then_on(
         (423, {}, EngineRefused, Cause.PAUSED),
         (418, {}, EngineRefused, Cause.BAD_REQUEST),
         (400, {}, EngineUnavailable, Cause.BAD_REQUEST),
+        (408, {}, EngineUnavailable, Cause.TIMEOUT),
+        (425, {}, EngineUnavailable, Cause.SERVER),
         (429, {}, EngineUnavailable, Cause.RATE_LIMITED),
         (500, {}, EngineUnavailable, Cause.SERVER),
         (502, {}, EngineUnavailable, Cause.SERVER),

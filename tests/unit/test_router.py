@@ -9,7 +9,6 @@ from agent.errors import Cause
 from agent.evidence import Evidence, LinkView
 from agent.flow import Decision, Prices, Reason, Route, Rung
 from agent.router import (
-    DIAL_MAX_S,
     HEDGE_RUNS,
     HEDGE_SLACK_S,
     PROBE_MAX_S,
@@ -27,7 +26,7 @@ NOW_S = 1000.0
 DEADLINE_S = NOW_S + 0.5
 SIZES = {20_000: 0.93, 45_000: 0.98, 90_000: 0.997, 180_000: 1.0}
 LADDER = tuple(Rung(size, 640, 80, worth) for size, worth in SIZES.items())
-FRAME = Candidate(DEADLINE_S, LADDER)
+FRAME = Candidate("cam", DEADLINE_S, LADDER)
 IDLE = Load(fps=10, in_flight_limit=6, local_free=True, local_run_s=0.08, local_fits=True)
 BUSY = replace(IDLE, local_free=False, local_fits=False)
 
@@ -228,12 +227,12 @@ def test_a_dead_link_is_dialled_and_not_sent_frames() -> None:
     assert decide(dead, router=router).reason is Reason.DEAD
 
 
-def test_dials_never_grow_rarer_than_two_seconds() -> None:
+def test_dials_never_grow_rarer_than_one_a_second() -> None:
     router = Router(Mode.AUTO)
     dead = replace(view(), dead=True)
     router.errand(dead)
     router.errand(replace(dead, now_s=NOW_S + 900))
-    assert router.errand(replace(dead, now_s=NOW_S + 900 + DIAL_MAX_S)) is Errand.DIAL
+    assert router.errand(replace(dead, now_s=NOW_S + 901)) is Errand.DIAL
 
 
 def test_a_connection_after_none_is_followed_by_a_probe_at_once() -> None:
@@ -259,8 +258,71 @@ def test_a_living_link_needs_no_errand() -> None:
 
 
 def test_a_local_model_that_cannot_keep_its_promise_leaves_the_frame_to_a_good_link_alone() -> None:
-    decision = decide(GOOD, replace(IDLE, hedge_fits=False))
+    decision = decide(GOOD, replace(IDLE, hedge_fits=False, local_free=False))
     assert (decision.route, decision.reason, decision.local_start_s) == (Route.CLOUD, Reason.LOCAL_OVERLOADED, None)
+
+
+def test_an_idle_device_that_was_too_slow_tries_all_the_same_beside_the_cloud() -> None:
+    decision = decide(GOOD, replace(IDLE, hedge_fits=False))
+    assert (decision.reason, decision.local_start_s) == (Reason.LOCAL_OVERLOADED, NOW_S)
+
+
+def test_one_cameras_frames_do_not_unsettle_anothers() -> None:
+    router = Router(Mode.AUTO)
+    other = replace(FRAME, camera="other", ladder=LADDER[-1:], deadline_s=NOW_S + 0.15)
+    for _ in range(3):
+        assert decide(GOOD, router=router).route is Route.CLOUD
+        router.decide(other, link=GOOD, load=IDLE)
+        assert decide(GOOD, router=router).threshold == pytest.approx(0.4)
+    assert router.on_cloud
+
+
+def test_a_probe_whose_frame_was_gone_is_still_due() -> None:
+    router = Router(Mode.AUTO)
+    first = decide(view(), router=router)
+    assert first.reason is Reason.PROBE
+    assert decide(view(now_s=NOW_S + 0.01), router=router).reason is not Reason.PROBE
+    router.forgo(first)
+    assert decide(view(now_s=NOW_S + 0.02), router=router).reason is Reason.PROBE
+
+
+@pytest.mark.parametrize("cause", [Cause.TLS, Cause.TLS_EXPIRED, Cause.TLS_HOST])
+def test_a_certificate_that_will_not_do_is_tried_ever_more_rarely(cause: Cause) -> None:
+    router = Router(Mode.AUTO)
+    dials = 0
+    for tenth in range(3000):
+        link = replace(view(now_s=NOW_S + tenth / 10), dead=True, dead_cause=cause)
+        dials += router.errand(link) is Errand.DIAL
+    assert 10 < dials < 60
+
+
+def test_with_no_data_left_nothing_is_dialled() -> None:
+    dead = replace(view(), dead=True)
+    assert Router(Mode.AUTO).errand(dead, Prices(data_left_bytes=100.0)) is None
+    assert Router(Mode.AUTO).errand(dead, Prices(data_left_bytes=1e6)) is Errand.DIAL
+
+
+def test_where_a_probe_is_too_dear_the_budget_is_the_reason_and_not_that_too_little_is_known() -> None:
+    decision = Router(Mode.AUTO).decide(FRAME, link=view(), load=IDLE, prices=Prices(per_mb=50.0))
+    assert decision is not None
+    assert decision.reason is Reason.BUDGET_DATA
+
+
+def test_cloud_only_sends_nothing_over_a_link_that_is_dead_or_has_stalled() -> None:
+    for link in (replace(GOOD, dead=True), replace(GOOD, stalled=True)):
+        assert Router(Mode.CLOUD_ONLY).decide(FRAME, link=link, load=IDLE) is None
+
+
+def test_with_few_frames_to_spend_evidence_lasts_longer() -> None:
+    old = replace(GOOD, now_s=NOW_S + 20)
+    frame = replace(FRAME, deadline_s=NOW_S + 20.5)
+    rich, poor = (
+        Router(Mode.AUTO).decide(frame, link=old, load=IDLE, prices=Prices(data_bytes_s=rate)) for rate in (1e6, 1000.0)
+    )
+    assert rich is not None
+    assert poor is not None
+    assert rich.p == pytest.approx(0.56, abs=0.01)
+    assert poor.p == pytest.approx(0.97, abs=0.01)
 
 
 def test_frames_queue_for_a_model_that_keeps_up_and_wait_as_the_newest_for_one_that_does_not() -> None:

@@ -41,6 +41,29 @@ def site(folder: Path, *, error: EngineUnavailable | EngineRefused | None = None
     return Site(folder, InstantCloud(clock, error=error), clock)
 
 
+def run(uplink: Uplink, errand: Errand) -> bool:
+    assert uplink.begin_errand()
+    return uplink.run(errand)
+
+
+def test_errands_that_hang_leave_most_of_the_lane_to_frames(tmp_path: Path) -> None:
+    uplink = site(tmp_path).uplink
+    assert [uplink.begin_errand() for _ in range(5)] == [True] * 3 + [False] * 2
+    uplink.run(Errand.DIAL)
+    assert uplink.begin_errand()
+
+
+def test_a_failure_is_billed_by_the_servers_own_account_of_it(tmp_path: Path) -> None:
+    error = EngineUnavailable("it broke", Cause.SERVER)
+    error.processing_s = 2.5
+    it = site(tmp_path, error=error)
+    upload = it.begin()
+    with pytest.raises(EngineUnavailable):
+        upload.carry(it.clock.now() + 8)
+    upload.end()
+    assert it.spent[1] == pytest.approx(2.5 / 500)
+
+
 def test_a_request_is_known_to_the_link_from_the_moment_it_is_decided(tmp_path: Path) -> None:
     it = site(tmp_path)
     it.begin()
@@ -115,7 +138,6 @@ def test_an_upload_that_was_given_up_is_told_to_close_its_connection(tmp_path: P
         def infer(self, picture: Picture, give_up_s: float, watch: Watch) -> Answer:  # noqa: ARG002 - as CloudEngine
             said.append(watch(Reading(clock.now(), 0, len(picture.data), 0.04, metered_bytes=100)))
             clock.advance(0.6)
-            it.uplink.link.note_overdue(("cam", 7), clock.now())
             said.append(watch(Reading(clock.now(), 0, len(picture.data), 0.04, metered_bytes=100)))
             return an_answer()
 
@@ -138,7 +160,7 @@ def test_dialling_brings_a_dead_link_back_and_is_paid_for(tmp_path: Path) -> Non
     it = site(tmp_path)
     it.uplink.link.note_unwelcome(EngineUnavailable("no name", Cause.DNS), it.clock.now())
     assert it.uplink.view().dead
-    assert it.uplink.run(Errand.DIAL) is False
+    assert run(it.uplink, Errand.DIAL) is False
     assert not it.uplink.view().dead
     assert it.spent == pytest.approx((1200, 0))
 
@@ -146,12 +168,15 @@ def test_dialling_brings_a_dead_link_back_and_is_paid_for(tmp_path: Path) -> Non
 def test_a_dial_in_vain_leaves_the_link_dead(tmp_path: Path) -> None:
     class Gone(InstantCloud):
         def dial(self, give_up_s: float) -> int:  # noqa: ARG002 - as CloudEngine has it
-            raise EngineUnavailable("nobody there", Cause.CONNECT)
+            error = EngineUnavailable("nobody there", Cause.TLS_EXPIRED)
+            error.metered_bytes = 3000
+            raise error
 
     clock = FakeClock()
     it = Site(tmp_path, Gone(clock), clock)
-    it.uplink.run(Errand.DIAL)
-    assert it.uplink.view().dead
+    run(it.uplink, Errand.DIAL)
+    assert (it.uplink.view().dead, it.uplink.view().dead_cause) == (True, Cause.TLS_EXPIRED)
+    assert it.spent == pytest.approx((3000, 0))
     assert it.rings == 1
 
 
@@ -160,7 +185,7 @@ def test_a_knock_that_is_welcome_opens_a_cloud_that_had_refused(tmp_path: Path) 
     with pytest.raises(EngineRefused):
         it.begin().carry(it.clock.now() + 8)
     assert it.uplink.view().refused
-    it.uplink.run(Errand.KNOCK)
+    run(it.uplink, Errand.KNOCK)
     view = it.uplink.view()
     assert not view.refused
     assert not view.closed
