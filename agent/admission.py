@@ -5,11 +5,12 @@ from collections import deque
 from collections.abc import Sequence
 
 from agent import logs
+from agent.case import Candidate, Load
 from agent.evidence import LinkView
 from agent.flow import Decision, Frame, Reason, Route
 from agent.loop import Pulse
 from agent.pipeline import Pipeline, Shared
-from agent.router import Candidate, Load, Router, in_flight_limit
+from agent.router import Router, in_flight_limit
 
 _log = logging.getLogger(__name__)
 _IDLE_WAIT_S = 0.25

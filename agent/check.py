@@ -3,6 +3,8 @@
 Runs on the main thread; each part is opened, used once and closed.
 """
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +22,7 @@ from agent.ports import Context
 
 _LIMIT_S = 15.0
 _TRIAL_SIZE = (480, 640, 3)
+_TRIAL_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ def probe(config: Config, *, base_dir: Path, state_dir: Path) -> Iterator[Findin
         yield _tried("engine cloud", partial(_try_cloud, engines.cloud, context))
     for number, sink in enumerate(config.sinks, start=1):
         yield _tried(f"sink {number}", partial(_try_sink, sink, context))
+    yield _tried("state folder", partial(_try_state, state_dir))
 
 
 def _tried(part: str, trial: Callable[[], str]) -> Finding:
@@ -53,6 +57,19 @@ def _tried(part: str, trial: Callable[[], str]) -> Finding:
         return Finding(part, fine=True, text=trial())
     except AgentError as error:
         return Finding(part, fine=False, text="; ".join(str(error).splitlines()))
+
+
+def _try_state(state_dir: Path) -> str:
+    """Whether budget and undelivered results can be kept there; nothing is left behind."""
+    folder = next(path for path in (state_dir, *state_dir.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_TRIAL_BYTES))
+            file.flush()
+    except OSError as error:
+        cure = "free some space, or set XDG_STATE_HOME (as a service: StateDirectory) to a folder that can be written"
+        raise AgentError(f"{state_dir} cannot be written: {error.strerror}; {cure}") from error
+    return f"{state_dir} can be written, {shutil.disk_usage(folder).free / 1e6:.0f} MB are free"
 
 
 def _try_source(options: Options, context: Context) -> str:

@@ -176,6 +176,8 @@ def _set_aside(path: Path, readable: Sequence[Delivery], *, damaged: int) -> Non
 
 def _keep(path: Path, waiting: Sequence[Delivery]) -> None:
     """Write `waiting` to the file `path`, or remove it when there is nothing to keep; a failure is said, not raised."""
+    if not waiting and not path.exists():
+        return
     try:
         _write(path, waiting)
     except OSError as error:

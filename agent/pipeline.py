@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from traceback import format_exception
 
+from agent.case import Candidate
 from agent.clock import Clock
 from agent.errors import ConfigError, EngineBroken, EngineError, FrameUnreadable, SourceLost
 from agent.flow import Answer, Decision, Fate, Frame, Result, Route
@@ -24,7 +25,6 @@ from agent.loop import Pulse
 from agent.outbox import Outbox
 from agent.ports import Engine, Source
 from agent.record import Identity, delivery_of
-from agent.router import Candidate
 from agent.stake import Stakes
 from agent.telemetry import CameraTelemetry
 from agent.ticket import Ticket

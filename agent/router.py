@@ -8,20 +8,16 @@ real frames. Reasons are the closed set of flow.Reason; docs/architecture.md has
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
+from agent.case import Candidate, Case, Choice, Load, choose, shut, why_low
 from agent.errors import Cause
-from agent.evidence import Chance, LinkView
-from agent.flow import Decision, Prices, Reason, Route, Rung
+from agent.evidence import LinkView
+from agent.flow import Decision, Prices, Reason, Route
 
 P_SURE = 0.9
 """Below it the local run starts at once, which spreads the load; above it the run is usually spared."""
-MARGIN_S = 0.010
-"""An answer this close to the deadline counts as late."""
-HEDGE_RUNS = 2.2
-HEDGE_SLACK_S = 0.015
-"""The hedge starts 2.2 local runs and 15 ms ahead: its own run and one that cannot be interrupted before it."""
 PROBE_SHARE = 0.1
 PROBE_MIN_S = 0.5
 PROBE_MAX_S = 60.0
@@ -30,18 +26,10 @@ DIAL_MAX_S = 1.0
 """Dialling costs a hundred bytes where nobody answers, and no credit."""
 ERRAND_BYTES = 5_000
 """What a connection with TLS takes, nearly always."""
-LOCAL_WORTH = 37.3 / 53.9
-"""Accuracy of the on-device answer as a share of the hosted one's: mAP50-95 of YOLOv8n and YOLOv8x at 640 px (COCO, as
-Ultralytics publishes them)."""
-CREDITS_PER_CALL = 0.1 / 500
-"""The least a request is billed: a tenth of a second, 500 seconds to the credit (Roboflow's pricing)."""
-
 MOST_IN_FLIGHT = 10
 
 _HANDSHAKES = (Cause.TLS, Cause.TLS_EXPIRED, Cause.TLS_HOST)
 """Somebody answers, and costs kilobytes each time, but a person must act."""
-_SAID = (Cause.SERVER, Cause.BAD_REQUEST, Cause.BAD_ANSWER)
-"""Failures in which something answered: an error, not silence."""
 
 
 class Mode(str, Enum):
@@ -83,133 +71,6 @@ THRESHOLDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A frame that asks for its route."""
-
-    camera: str
-    deadline_s: float
-    """Monotonic; when its answer is stale."""
-    ladder: tuple[Rung, ...]
-    """The pictures that could be sent of it, the smallest first."""
-    stake: float = 1.0
-    """How much more than usual the cloud could tell of it."""
-    waiting: bool = False
-    """It is answered here already, and asks again because the wire may be free."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How busy the agent is."""
-
-    fps: float
-    """Frames per second of all cameras."""
-    in_flight_limit: int
-    local_free: bool
-    """The on-device model could start this moment."""
-    local_run_s: float
-    """What a local run takes, nearly always (p99)."""
-    local_fits: bool
-    """A local run for this frame, begun in its turn, would end by its deadline."""
-    hedge_fits: bool = True
-    """So would one that is promised for the deadline, after all promises before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """A size worth sending."""
-
-    rung: Rung
-    p: float
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """All that one decision goes by."""
-
-    frame: Candidate
-    link: LinkView
-    load: Load
-    prices: Prices
-    budgeted: bool
-    threshold: float
-    prompt: bool
-
-    def chance(self, rung: Rung) -> Chance:
-        """How likely a picture of that size is answered in time."""
-        budget_s = self.frame.deadline_s - self.link.now_s - MARGIN_S
-        return self.link.chance(rung.size_bytes, budget_s, fps=self.load.fps, sent_fps=self.sent_fps(rung))
-
-    def sent_fps(self, rung: Rung) -> float:
-        """How many frames a second may be sent at most, of those there are."""
-        return min(
-            self.load.fps, self.prices.data_bytes_s / rung.size_bytes, self.prices.credits_s / CREDITS_PER_CALL
-        )
-
-    def gain(self, rung: Rung) -> float:
-        """Accuracy won over the on-device answer, or over none where the device has no room for the frame."""
-        covered = self.load.hedge_fits or self.frame.waiting
-        return self.frame.stake * (rung.worth - (LOCAL_WORTH if covered else 0.0))
-
-    def cost(self, rung: Rung) -> float:
-        return self.prices.per_mb * rung.size_bytes / 1e6 + self.prices.per_call
-
-    def short(self, rung: Rung) -> Reason | None:
-        """The budget that has not enough left for it."""
-        if self.prices.data_left_bytes < rung.size_bytes:
-            return Reason.BUDGET_DATA
-        return Reason.BUDGET_CREDITS if self.prices.credits_left < CREDITS_PER_CALL else None
-
-    def unaffordable(self, rung: Rung) -> Reason | None:
-        """The budget for which it is too much, however likely its answer."""
-        return self.short(rung) or (self.dearest(rung) if self.cost(rung) > self.gain(rung) else None)
-
-    def dearest(self, rung: Rung) -> Reason:
-        """The budget that makes most of its price."""
-        data_is = self.prices.per_mb * rung.size_bytes / 1e6 >= self.prices.per_call
-        return Reason.BUDGET_DATA if data_is else Reason.BUDGET_CREDITS
-
-    @property
-    def local_takes(self) -> bool:
-        """Whether the device can answer: now, or by the deadline where it can keep up with the cameras at all."""
-        keeps_up = self.load.local_run_s * self.load.fps <= 1.0
-        return self.load.local_free or (keeps_up and self.load.local_fits)
-
-    @property
-    def hedge_s(self) -> float:
-        """The last safe moment for the on-device run to begin; now, while nothing is known of its time."""
-        if not self.load.local_run_s:
-            return self.link.now_s
-        last_s = self.frame.deadline_s - HEDGE_RUNS * self.load.local_run_s - HEDGE_SLACK_S
-        return max(self.link.now_s, last_s)
-
-    def cloud(self, reason: Reason, rung: Rung, local_start_s: float | None, *, p: float | None) -> Decision:
-        return self._decision(Route.CLOUD, reason, rung, local_start_s=local_start_s, p=p)
-
-    def here(self, reason: Reason, *, p: float | None, waits: bool = False) -> Decision | None:
-        if self.frame.waiting or not self.local_takes:
-            return None
-        local = self._decision(Route.LOCAL, reason, self.frame.ladder[0], local_start_s=self.link.now_s, p=p)
-        return replace(local, rung=None, waits=waits)
-
-    def _decision(
-        self, route: Route, reason: Reason, rung: Rung, *, local_start_s: float | None, p: float | None
-    ) -> Decision:
-        return Decision(
-            route,
-            reason,
-            self.frame.deadline_s,
-            local_start_s,
-            p,
-            None if p is None else self.threshold,
-            rung=rung,
-            outlook=self.link.outlook(rung.size_bytes),
-            prices=self.prices if self.budgeted else None,
-            prompt=self.prompt,
-        )
-
-
 class Router:
     """One router for all cameras: the link is theirs in common."""
 
@@ -240,7 +101,7 @@ class Router:
             can = load.local_free and not frame.waiting
             return Decision(Route.LOCAL, Reason.LOCAL_ONLY, frame.deadline_s, link.now_s) if can else None
         self._learn(link)
-        case = _Case(
+        case = Case(
             frame,
             link,
             load,
@@ -293,22 +154,22 @@ class Router:
         silent_s = 0.0 if self._good_s is None else now_s - self._good_s
         return min(PROBE_MAX_S, max(PROBE_MIN_S, PROBE_SHARE * silent_s))
 
-    def _weigh(self, case: _Case) -> Decision | None:
-        shut = _shut(case.link)
-        choice = shut or _choose(case)
+    def _weigh(self, case: Case) -> Decision | None:
+        closed = shut(case.link)
+        choice = closed or choose(case)
         if not case.frame.waiting:
-            act = self._on_cloud.add if isinstance(choice, _Choice) else self._on_cloud.discard
+            act = self._on_cloud.add if isinstance(choice, Choice) else self._on_cloud.discard
             act(case.frame.camera)
-        if isinstance(choice, _Choice):
+        if isinstance(choice, Choice):
             return _send(choice, case)
         smallest = case.frame.ladder[0]
-        p = None if shut else case.chance(smallest).p
+        p = None if closed else case.chance(smallest).p
         if choice is None and self._probe_due(case):
             self._next_probe_s = case.link.now_s + self._pause_s(case.link.now_s)
             return case.cloud(Reason.PROBE, smallest, case.link.now_s, p=p)
-        return case.here(choice or case.unaffordable(smallest) or _why_low(case), p=p)
+        return case.here(choice or case.unaffordable(smallest) or why_low(case), p=p)
 
-    def _probe_due(self, case: _Case) -> bool:
+    def _probe_due(self, case: Case) -> bool:
         """Whether to ask with a real frame. A cloud that the budget cannot pay for is not asked."""
         smallest = case.frame.ladder[0]
         if case.frame.waiting or case.link.in_flight or case.link.now_s < self._next_probe_s:
@@ -321,33 +182,7 @@ def in_flight_limit(deadline_s: float, fps: float) -> int:
     return min(MOST_IN_FLIGHT, max(4, math.ceil(deadline_s * fps) + 1))
 
 
-def _shut(link: LinkView) -> Reason | None:
-    """Why no frame may be sent at all."""
-    if link.closed or link.refused:
-        return link.closed_reason
-    if link.dead:
-        return Reason.DEAD
-    return Reason.STALLED if link.stalled else None
-
-
-def _choose(case: _Case) -> _Choice | Reason | None:
-    """The size that gains most; the budget's name when one would be in time but is too dear; else None."""
-    best: _Choice | None = None
-    too_dear: Reason | None = None
-    for rung in case.frame.ladder:
-        chance = case.chance(rung)
-        if chance.p < case.threshold:
-            continue
-        value = chance.sustained * (case.gain(rung) - case.cost(rung) / chance.p)
-        short = case.short(rung)
-        if short is not None or value <= 0:
-            too_dear = too_dear or short or case.dearest(rung)
-        elif best is None or value > best.value:
-            best = _Choice(rung, chance.p, value)
-    return best or too_dear
-
-
-def _send(choice: _Choice, case: _Case) -> Decision | None:
+def _send(choice: Choice, case: Case) -> Decision | None:
     """To the cloud, if the wire is free; else the frame is answered here, and waits for the wire besides."""
     if case.link.in_flight >= case.load.in_flight_limit:
         return case.here(Reason.INFLIGHT_FULL, p=choice.p)
@@ -360,29 +195,13 @@ def _send(choice: _Choice, case: _Case) -> Decision | None:
     return case.cloud(Reason.P_OK, choice.rung, case.link.now_s if soon else case.hedge_s, p=choice.p)
 
 
-def _always_cloud(case: _Case) -> Decision | None:
+def _always_cloud(case: Case) -> Decision | None:
     """Mode cloud_only: the size most worth sending, one upload on the wire, no on-device run."""
     link = case.link
-    if _shut(link) or link.in_flight >= case.load.in_flight_limit or not link.wire_free:
+    if shut(link) or link.in_flight >= case.load.in_flight_limit or not link.wire_free:
         return None
     affordable = [rung for rung in case.frame.ladder if case.unaffordable(rung) is None]
     if case.frame.waiting or not affordable:
         return None
     best = max(affordable, key=lambda rung: case.chance(rung).sustained * rung.worth)
     return case.cloud(Reason.CLOUD_ONLY, best, None, p=case.chance(best).p)
-
-
-def _why_low(case: _Case) -> Reason:
-    """What the time goes to, or that too little is known."""
-    link = case.link
-    if link.newest_cause in _SAID:
-        return Reason.HTTP_ERROR
-    outlook = link.outlook(case.frame.ladder[0].size_bytes)
-    if outlook is None or link.certainty(case.sent_fps(case.frame.ladder[0])) < case.threshold:
-        return Reason.NO_EVIDENCE
-    parts = {
-        Reason.P_LOW_BANDWIDTH: outlook.upload_s,
-        Reason.P_LOW_RTT: outlook.rtt_s,
-        Reason.P_LOW_SERVER: outlook.server_s,
-    }
-    return max(parts, key=lambda reason: parts[reason])

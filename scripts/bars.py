@@ -5,7 +5,7 @@
 
 The camera gives ten frames a second, an on-device run takes 80 ms, the seed is 1. DIR holds one NumPy archive for each
 name in RECORDED: `pk`, packets of 1500 bytes in each 10 ms; or `bytes_bin`, bytes in each 10 ms, and the round trips
-`rtt_ms` at the times `rtt_t`, seconds. Ends with 1 when a bar is missed.
+`rtt_ms` at the times `rtt_t`, seconds. Ends with 1 when a bar is missed, with 2 when it cannot be measured.
 """
 
 import argparse
@@ -13,11 +13,12 @@ import math
 import statistics
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -26,13 +27,16 @@ sys.path.insert(0, str(REPOSITORY))
 
 from agent.budget import Budget, Caps  # noqa: E402 - the checkout goes first on the path
 from agent.clock import SystemClock  # noqa: E402
+from agent.errors import AgentError  # noqa: E402
+from agent.simulator import workers  # noqa: E402
 from agent.simulator.agenda import AgendaClock  # noqa: E402
 from agent.simulator.bound import bound  # noqa: E402
 from agent.simulator.conditions import Camera, Conditions  # noqa: E402
 from agent.simulator.product import Product  # noqa: E402
 from agent.simulator.scenario import RTT_STEP_S, Scenario, even_rtt, synthetic  # noqa: E402
 from agent.simulator.score import Score, score  # noqa: E402
-from agent.simulator.table import aligned, pooled  # noqa: E402
+from agent.simulator.table import NOTHING, aligned, pooled  # noqa: E402
+from agent.simulator.terminal import say  # noqa: E402
 from agent.simulator.world import World  # noqa: E402
 
 SEED, FPS, LOCAL_S = 1, 10.0, 0.080
@@ -56,6 +60,7 @@ MOSTLY_CLOUD = 0.6
 CAPS_MB_PER_MIN = (2.0, 6.0, 15.0)
 CAPPED_DEADLINE_S = 1.0
 MINUTES_PER_DAY = 1440.0
+MOST_JOBS = 64
 
 
 @dataclass(frozen=True)
@@ -70,22 +75,29 @@ class Cell:
     decisions_s: list[float]
 
 
+Measure: TypeAlias = Callable[[Sequence[Cell]], float | None]
+"""None: there is nothing to measure."""
+
+
 @dataclass(frozen=True)
 class Bar:
     """What is measured over some cells, and what it must be, for each deadline; None: nothing is asked of it."""
 
     what: str
-    measure: Callable[[Sequence[Cell]], float]
+    measure: Measure
     allowed: tuple[float | None, float | None, float | None]
     least: bool = False
     """The measure must be at least that; else at most."""
     digits: int = 3
 
     def fine(self, measured: float, allowed: float) -> bool:
-        return math.isnan(measured) or (measured >= allowed if self.least else measured <= allowed)
+        return measured >= allowed if self.least else measured <= allowed  # NaN is neither
 
 
 def recorded(folder: Path) -> list[Scenario]:
+    absent = [f"{name}.npz" for name in RECORDED if not (folder / f"{name}.npz").is_file()]
+    if absent:
+        raise AgentError(f"--recorded {folder} lacks {', '.join(absent)}; --help says what they hold")
     found = [capture(folder / f"{name}.npz", name, rtt_ms) for name, rtt_ms in RECORDED.items()]
     source, name, tunnels = TUNNELS
     plain = next(scenario for scenario in found if scenario.name == source)
@@ -93,6 +105,13 @@ def recorded(folder: Path) -> list[Scenario]:
 
 
 def capture(path: Path, name: str, rtt_ms: float) -> Scenario:
+    try:
+        return read(path, name, rtt_ms)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise AgentError(f"{path} is no capture: {error}; --help says what it holds") from error
+
+
+def read(path: Path, name: str, rtt_ms: float) -> Scenario:
     with np.load(path) as archive:
         if "pk" in archive:
             return Scenario(name, archive["pk"].astype(float) * 1500.0, even_rtt(rtt_ms))
@@ -133,24 +152,24 @@ def each(figure: Callable[[Score], float]) -> Callable[[Sequence[Cell]], list[fl
     return lambda cells: [figure(cell.score) for cell in cells]
 
 
-def over(summary: Callable[[list[float]], float], figure: Callable[[Score], float]) -> Callable[..., float]:
-    return lambda cells: summary(each(figure)(cells)) if cells else math.nan
+def over(summary: Callable[[list[float]], float], figure: Callable[[Score], float]) -> Measure:
+    return lambda cells: summary(each(figure)(cells))
 
 
-def ratio(summary: Callable[[Iterable[float]], float]) -> Callable[[Sequence[Cell]], float]:
+def ratio(summary: Callable[[Iterable[float]], float]) -> Measure:
     return lambda cells: summary([cell.ratio for cell in cells])
 
 
-def after_outages(summary: Callable[[Iterable[float]], float]) -> Callable[[Sequence[Cell]], float]:
-    def measure(cells: Sequence[Cell]) -> float:
+def after_outages(summary: Callable[[Iterable[float]], float]) -> Measure:
+    def measure(cells: Sequence[Cell]) -> float | None:
         times_s = [seconds for cell in cells for seconds in cell.score.returns_s]
-        return summary(times_s) if times_s else math.nan
+        return summary(times_s) if times_s else None
 
     return measure
 
 
-def overhead(cells: Sequence[Cell]) -> float:
-    return max((c.score.overhead_share for c in cells if c.score.cloud_share >= MOSTLY_CLOUD), default=math.nan)
+def overhead(cells: Sequence[Cell]) -> float | None:
+    return max((c.score.overhead_share for c in cells if c.score.cloud_share >= MOSTLY_CLOUD), default=None)
 
 
 def good_wifi(cells: Sequence[Cell]) -> float:
@@ -161,11 +180,11 @@ def gap(cells: Sequence[Cell]) -> float:
     return max(cell.score.longest_gap_s - cell.deadline_s for cell in cells) * 1000
 
 
-def calibration(cells: Sequence[Cell]) -> float:
-    return max((bucket.error for bucket in pooled([cell.score for cell in cells])), default=math.nan)
+def calibration(cells: Sequence[Cell]) -> float | None:
+    return max((bucket.error for bucket in pooled([cell.score for cell in cells])), default=None)
 
 
-def decision_ms(summary: Callable[[list[float]], float]) -> Callable[[Sequence[Cell]], float]:
+def decision_ms(summary: Callable[[list[float]], float]) -> Measure:
     return lambda cells: 1000 * summary([seconds for cell in cells for seconds in cell.decisions_s])
 
 
@@ -199,7 +218,7 @@ EVERY = (
     Bar("p off the share on time: worst", calibration, (0.10,) * 3),
     Bar("longest gap beyond the deadline, ms", gap, (1000 / FPS,) * 3, digits=0),
     Bar("one decision: median, ms", decision_ms(statistics.median), (1.0,) * 3),
-    Bar("one decision: mean, ms", decision_ms(statistics.mean), (None,) * 3),
+    Bar("one decision: mean, ms", decision_ms(statistics.mean), (1.0,) * 3),
     Bar("one decision: p99, ms", decision_ms(p99), (None,) * 3),
 )
 
@@ -215,7 +234,9 @@ def judge(bars: Sequence[Bar], cells: Sequence[Cell]) -> list[tuple[str, ...]]:
     return rows
 
 
-def verdict(bar: Bar, measured: float, allowed: float | None) -> tuple[str, str]:
+def verdict(bar: Bar, measured: float | None, allowed: float | None) -> tuple[str, str]:
+    if measured is None:
+        return NOTHING, ""
     shown = f"{measured:.{bar.digits}f}"
     if allowed is None:
         return shown, ""
@@ -253,15 +274,35 @@ def cells_table(cells: Sequence[Cell]) -> list[str]:
     return aligned([head, *rows])
 
 
+def count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_JOBS):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: a whole number, 1 to {MOST_JOBS}")
+    return int(text)
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Checks the router against its acceptance bars on simulated links.")
-    parser.add_argument("--recorded", type=Path, metavar="DIR", help="a folder of captures: ten scenarios more")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").strip(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = ", ".join(f"{name}.npz" for name in RECORDED)
+    parser.add_argument("--recorded", type=Path, metavar="DIR", help=f"ten scenarios more, from {names}")
+    parser.add_argument("--jobs", type=count, default=2, metavar="N", help="processes (default %(default)s)")
     parser.add_argument("--cells", action="store_true", help="also print every scenario with every deadline")
     options = parser.parse_args()
+    try:
+        with workers.orderly():
+            return measure_all(options)
+    except AgentError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def measure_all(options: argparse.Namespace) -> int:
     made_up = synthetic(SEED)
     scenarios = [*(recorded(options.recorded) if options.recorded else ()), *made_up]
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+    with workers.pool(options.jobs) as pool:
         draws = [(scenario, deadline_s) for scenario in scenarios for deadline_s in DEADLINES_S]
         cells = list(pool.map(run, *zip(*draws, strict=True)))
         caps = cap_rows(scenarios, pool)
@@ -271,10 +312,10 @@ def main() -> int:
     if options.recorded:
         tables.append(("all fifteen", [*judge(ALL_FIFTEEN, cells), *judge(EVERY, cells)]))
     tables[-1][1].extend((*row, "", "", "", "") for row in caps)
-    if options.cells:
-        print("\n".join([*cells_table(cells), ""]))
+    told = [*cells_table(cells), ""] if options.cells else []
     for name, rows in tables:
-        print("\n".join([*aligned([(name, "300 ms", "", "500 ms", "", "1 s", ""), *rows])]))
+        told += aligned([(name, "300 ms", "", "500 ms", "", "1 s", ""), *rows])
+    say("\n".join(told))
     return int(any("FAILED" in cell for _, rows in tables for row in rows for cell in row))
 
 

@@ -93,6 +93,7 @@ def _draw_strip(axes: "Axes", strip: Strip, *, first: bool) -> None:
     axes.set_ylim(_LEAST_MBIT_S, highest * _HEADROOM)
     axes.set_xlim(0.0, float(seconds[-1]))
     axes.set_ylabel("Mbit/s")
+    axes.xaxis.set_major_formatter("{x:g} s")
     axes.set_title(strip.title)
     _draw_routes(axes, strip)
     if first:

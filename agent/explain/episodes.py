@@ -70,7 +70,7 @@ def _story(episode: Episode, frames: Columns, reasons: Sequence[str]) -> str:
     codes = frames.reason[episode.rows]
     if episode.on_cloud:
         ended = f"; ended by {_named(_ended_by(episode, frames, reasons))}" if episode.goes_on else ""
-        return f"{figures.share(frames.from_cloud[episode.rows])} by the cloud{ended}"
+        return f"{figures.share((frames.from_cloud | frames.cloud_in_time)[episode.rows])} by the cloud{ended}"
     return _why_away(codes, reasons) + (f"; back by {_way_back(codes, reasons)}" if episode.goes_on else "")
 
 

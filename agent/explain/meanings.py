@@ -94,7 +94,7 @@ def sentence(name: str, frames: Columns) -> str:
     """What a reason means, with the medians of its frames, and what to do."""
     meaning = meaning_of(name)
     medians = {column: figures.brief(figures.median(getattr(frames, column))) for column in _MEDIANS}
-    in_time = figures.percent(float(np.mean(frames.from_cloud & ~frames.late)))
+    in_time = figures.percent(float(np.mean(frames.cloud_in_time)))
     detail = meaning.detail.format(in_time=in_time, **medians)
     known = "" if figures.NOTHING in detail.split() else detail
     return f"{meaning.short}{known}. {meaning.cure}".rstrip()

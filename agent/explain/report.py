@@ -50,15 +50,19 @@ def _summary(camera: CameraHistory, reasons: Sequence[str]) -> list[str]:
     begin_s, end_s, pauses = float(frames.at_s[0]), float(frames.at_s[-1]), int(frames.span[-1] - frames.span[0])
     paused = f", with {figures.plural(pauses, 'restart')} or long pause{'s' * (pauses > 1)}" if pauses else ""
     late = int(np.count_nonzero(frames.late))
+    by_cloud = frames.from_cloud | frames.cloud_in_time
+    soon = int(np.count_nonzero(by_cloud & ~frames.from_cloud))
+    corrected = f"{len(camera.corrections)} corrected by the cloud later"
+    if soon:
+        corrected = f"{soon} corrected by the cloud before that and {len(camera.corrections) - soon} later"
     lines = [
         f"{camera.name}   {figures.period(begin_s, end_s)}, {figures.length(end_s - begin_s)}{paused}",
         (
-            f"  {figures.plural(len(frames), 'frame')}: {figures.share(frames.from_cloud)} answered by the cloud, "
-            f"{figures.share(~frames.late)} in time{f' ({late} late)' if late else ''}, "
-            f"{len(camera.corrections)} corrected by the cloud later"
+            f"  {figures.plural(len(frames), 'frame')}: {figures.share(by_cloud)} answered by the cloud, "
+            f"{figures.share(~frames.late)} in time{f' ({late} late)' if late else ''}, {corrected}"
         ),
     ]
-    lines += _stayed(frames.where(~frames.from_cloud), reasons)
+    lines += _stayed(frames.where(~by_cloud), reasons)
     if not camera.clock_set:
         lines.append("  The machine's clock was not known to be right: times of day may be wrong, lengths are not")
     return lines
@@ -70,7 +74,8 @@ def _stayed(frames: Columns, reasons: Sequence[str]) -> list[str]:
     if rows is None:
         return []
     most, name = int(np.count_nonzero(rows)), reasons[code]
-    of_them = "all" if most == len(frames) else f"most of them ({most})"
+    share = "most of them" if 2 * most > len(frames) else "more than for any other"
+    of_them = "all" if most == len(frames) else f"{share} ({most})"
     said = f"The device answered {len(frames)}, {of_them} with the reason {name}: {meaning_of(name).short}"
     return textwrap.wrap(said, COLUMNS, initial_indent="  ", subsequent_indent="  ")
 
@@ -91,7 +96,7 @@ def _reason_row(name: str, frames: Columns, of: int) -> tuple[str, ...]:
         str(len(frames)),
         figures.percent(len(frames) / of),
         decided,
-        figures.share(frames.from_cloud),
+        figures.share(frames.from_cloud | frames.cloud_in_time),
         took,
         chance,
     )
@@ -156,7 +161,7 @@ def _sizes(frames: Columns) -> list[str]:
                     *figures.counted(len(some), len(sent)),
                     kilobytes,
                     quality,
-                    figures.share(some.from_cloud & ~some.late),
+                    figures.share(some.cloud_in_time),
                 )
             )
     return figures.table(("size", "sent", "share", "median kB", "JPEG quality", "cloud in time"), rows)
@@ -176,7 +181,7 @@ def _hedges(frames: Columns) -> list[str]:
     for hedge, words in _FATES.items():
         some = sent.where(sent.hedge == HEDGES.index(hedge.value))
         if len(some):
-            rows.append((words, *figures.counted(len(some), len(sent)), figures.share(some.from_cloud & ~some.late)))
+            rows.append((words, *figures.counted(len(some), len(sent)), figures.share(some.cloud_in_time)))
     return figures.table(("hedge", "frames", "share", "cloud in time"), rows)
 
 
@@ -187,7 +192,7 @@ def _calibration(frames: Columns) -> list[str]:
         some = sent.where((sent.p >= low) & ((sent.p < high) | (high == P_EDGES[-1])))
         if len(some):
             mean_p = float(np.mean(some.p, dtype=np.float64))
-            in_time = figures.share(some.from_cloud & ~some.late)
+            in_time = figures.share(some.cloud_in_time)
             rows.append((f"{low:.1f} to {high:.1f}", str(len(some)), figures.percent(mean_p), in_time))
     return figures.table(("p", "frames", "expected in time", "were in time"), rows)
 

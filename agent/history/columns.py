@@ -31,6 +31,8 @@ class Columns:
     from_cloud: NDArray[np.bool_]
     """The answer is the cloud's."""
     late: NDArray[np.bool_]
+    cloud_in_time: NDArray[np.bool_]
+    """The cloud answered in time: first, or with a correction of the device's answer."""
     p: Floats
     threshold: Floats
     deadline_ms: Floats

@@ -70,6 +70,7 @@ def settled(name: str, camera: Growing) -> CameraHistory:
     order = order[np.concatenate(([True], np.any(keys[:, 1:] != keys[:, :-1], axis=0)))]
     span = np.empty(len(boot), np.int32)
     span[order] = _spans(at_s[order], boot[order])
+    in_time = (flags & FROM_CLOUD > 0) & (flags & LATE == 0)
     columns: dict[str, NDArray[Any]] = {
         "at_s": at_s,
         "span": span,
@@ -78,6 +79,7 @@ def settled(name: str, camera: Growing) -> CameraHistory:
         "sent": flags & SENT > 0,
         "from_cloud": flags & FROM_CLOUD > 0,
         "late": flags & LATE > 0,
+        "cloud_in_time": _with_corrections(in_time, order, keys=(boot, seq), corrects=corrects),
     }
     first, later = order[~corrects[order]], order[corrects[order]]
     frames, corrections = ({column: values[rows] for column, values in columns.items()} for rows in (first, later))
@@ -86,6 +88,23 @@ def settled(name: str, camera: Growing) -> CameraHistory:
     for place, column in enumerate(PLACES):
         frames[column], corrections[column] = numbers[first, place], numbers[later, place]
     return CameraHistory(name, Columns(**frames), Columns(**corrections), clock_set=clock_set)
+
+
+def _with_corrections(
+    in_time: NDArray[np.bool_],
+    order: NDArray[np.intp],
+    *,
+    keys: tuple[NDArray[np.int32], NDArray[np.int64]],
+    corrects: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """`in_time`, also for a record whose correction, the next one in `order`, is."""
+    before, after = order[:-1], order[1:]
+    corrected = corrects[after] & ~corrects[before] & in_time[after]
+    for key in keys:
+        corrected &= key[before] == key[after]
+    found: NDArray[np.bool_] = in_time.copy()
+    found[before[corrected]] = True
+    return found
 
 
 def _axis(

@@ -2,7 +2,12 @@
 
 It walks over the frames, holding for every backlog of the uplink (2 kB steps) the best utility so far. Everything that
 is left out makes it too good, never too bad: connections are open and fast at once, backlogs are rounded down, nothing
-is lost in an outage, an answer that falls into one is there when it ends, and the on-device answer always comes.
+is lost in an outage, and an answer that falls into one is there when it ends. A frame has an on-device answer if its
+run, begun at once, would be over by the deadline.
+
+A device that cannot keep up with the camera has only so much time, and spends it wherever that gains most. With any
+price for that time no policy gains more than the best one that pays it and gets back what all the time would cost
+(weak duality), so the least over some prices is taken.
 
 Pictures are uploaded in the order of capture. No other order could do more where a later frame may be uploaded until
 later; so a frame in the queue has as long as any before it, and only on its own no longer than its answer allows.
@@ -12,14 +17,16 @@ import math
 
 import numpy as np
 
+from agent.case import LOCAL_WORTH
 from agent.flow import Rung
-from agent.router import LOCAL_WORTH
 from agent.simulator.conditions import Camera, Conditions
 from agent.simulator.scenario import LADDER, RTT_STEP_S, Floats
 
 _STEP_BYTES = 2000
 _STATES = 600
 """A backlog of more than 1.2 MB counts as that."""
+_PRICES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
+"""Of a usual on-device run, as a share of what its answer is worth."""
 
 
 def bound(conditions: Conditions, camera: Camera) -> float:
@@ -27,16 +34,31 @@ def bound(conditions: Conditions, camera: Camera) -> float:
     captured_s = conditions.captured_s
     if not captured_s:
         return 0.0
+    runs_s = [camera.local_s * conditions.local_factor(frame) for frame in range(len(captured_s))]
+    whole_s = captured_s[-1] + camera.deadline_s - captured_s[0]
+    in_time = [run_s for run_s in runs_s if run_s <= camera.deadline_s]
+    prices = [share * LOCAL_WORTH / camera.local_s for share in (_PRICES if sum(in_time) > whole_s else (0.0,))]
+    rooms_bytes = _rooms_bytes(conditions, camera)
+    most = math.inf
+    for price in prices:
+        here = [max(0.0, LOCAL_WORTH - price * run_s) if run_s <= camera.deadline_s else 0.0 for run_s in runs_s]
+        most = min(most, price * whole_s + _most(conditions, camera, here, rooms_bytes))
+    return most / len(captured_s)
+
+
+def _most(conditions: Conditions, camera: Camera, here: list[float], rooms_bytes: list[float]) -> float:
+    """The most that all frames together can be worth; `here`: each one's worth without the cloud."""
+    captured_s = conditions.captured_s
     best = np.full(_STATES, -np.inf)
     best[0] = 0.0
     carried = [conditions.carried(at_s) for at_s in [*captured_s, captured_s[-1] + 1 / camera.fps]]
     queue_bytes = -math.inf
-    for frame, own_bytes in enumerate(_rooms_bytes(conditions, camera)):
+    for frame, own_bytes in enumerate(rooms_bytes):
         queue_bytes = max(queue_bytes, carried[frame] + own_bytes)
         rungs = [rung for rung in LADDER if rung.size_bytes <= own_bytes]
         room_bytes, drained_bytes = queue_bytes - carried[frame], carried[frame + 1] - carried[frame]
-        best = _after(best, rungs, room_bytes=room_bytes, drained_bytes=drained_bytes)
-    return LOCAL_WORTH + float(best.max()) / len(captured_s)
+        best = here[frame] + _after(best, rungs, here[frame], room_bytes=room_bytes, drained_bytes=drained_bytes)
+    return float(best.max())
 
 
 def _rooms_bytes(conditions: Conditions, camera: Camera) -> list[float]:
@@ -50,12 +72,13 @@ def _rooms_bytes(conditions: Conditions, camera: Camera) -> list[float]:
     return rooms
 
 
-def _after(best: Floats, rungs: list[Rung], *, room_bytes: float, drained_bytes: float) -> Floats:
-    """The best utilities one frame later.
+def _after(best: Floats, rungs: list[Rung], here: float, *, room_bytes: float, drained_bytes: float) -> Floats:
+    """The best utilities one frame later, beyond what the frame is worth without the cloud.
 
     Args:
         best: for each backlog.
         rungs: the sizes that would be in time on an empty queue.
+        here: what the frame is worth without the cloud.
         room_bytes: backlog and picture that can have left the queue early enough for an answer in time.
         drained_bytes: what leaves the queue until the next frame.
     """
@@ -64,7 +87,7 @@ def _after(best: Floats, rungs: list[Rung], *, room_bytes: float, drained_bytes:
         states = math.floor((room_bytes - rung.size_bytes) / _STEP_BYTES) + 1
         if states > 0:
             gained = np.full(_STATES, -np.inf)
-            gained[:states] = best[:states] + (rung.worth - LOCAL_WORTH)
+            gained[:states] = best[:states] + (rung.worth - here)
             np.maximum(after, _moved(gained, math.floor((rung.size_bytes - drained_bytes) / _STEP_BYTES)), out=after)
     return after
 

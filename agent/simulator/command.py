@@ -1,58 +1,23 @@
-"""`vedette simulate`: the command line, and what it prints. Main thread."""
+"""`vedette simulate`: from its options to the table, the figures and the picture. Main thread."""
 
 import argparse
-import json
-import math
-import sys
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.budget import Caps
 from agent.chart import simulation
-from agent.errors import AgentError, ChartError, ConfigError
-from agent.router import Prefer
-from agent.simulator import contest, picture, table, traces
-from agent.simulator.contest import POLICIES, Heat, Terms
-from agent.simulator.scenario import SECONDS, USUAL_RTT_S, Scenario, Span, synthetic
+from agent.clock import SystemClock
+from agent.errors import ChartError
+from agent.simulator import contest, figures, links, picture, table
+from agent.simulator.contest import Heat, Terms
+from agent.simulator.options import DEFAULT_PICTURE, add_arguments
+from agent.simulator.scenario import Scenario
+from agent.simulator.terminal import say, tell
 
-DEADLINES_MS = (300.0, 500.0, 1000.0)
-DEFAULT_PICTURE = Path("vedette-simulation.png")
+__all__ = ["add_arguments", "run"]
 _EXIT_DONE = 0
-_LEAST_SECONDS = 5.0
-"""The last two seconds have no frames."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `vedette simulate`."""
-    defaults = Terms()
-    parser.description = (
-        "Runs the agent's own router over simulated links, beside simpler policies and the best that anybody could do "
-        "who knew the future. Without a trace: over five made-up scenarios."
-    )
-    add = parser.add_argument
-    trace = "seconds,Mbit/s lines, a mahimahi trace, or a results file of a run"
-    add("traces", nargs="*", type=Path, metavar="TRACE", help=trace)
-    add("--synthetic", action="store_true", help="also run the five scenarios, beside the traces")
-    add("--deadline-ms", action="append", type=_positive, metavar="MS", help="again for more (default 300, 500, 1000)")
-    add("--fps", type=_positive, default=defaults.fps, help="frames a second (default %(default)g)")
-    local_ms = defaults.local_s * 1000
-    add("--local-ms", type=_positive, default=local_ms, metavar="MS", help="an on-device run takes (%(default)g)")
-    rtt = f"round trip of the traces (default: as measured, else {USUAL_RTT_S * 1000:g})"
-    add("--rtt-ms", type=_positive, metavar="MS", help=rtt)
-    add("--outage", action="append", type=_span, metavar="A-B", help="the traces' link is dead from second A to B")
-    add("--seconds", type=_positive, help=f"no more than so long (default: whole traces, {SECONDS:g} of the scenarios)")
-    add("--policies", type=_policies, default=defaults.policies, metavar="A,B", help=f"of {', '.join(POLICIES)}")
-    add("--prefer", type=Prefer, choices=list(Prefer), default=defaults.prefer, metavar="WHAT", help=_PREFER)
-    add("--data-cap-mb-per-day", type=_positive, default=0.0, metavar="MB", help="the router's data budget")
-    add("--credits-per-day", type=_positive, default=0.0, metavar="N", help="the router's credit budget")
-    add("--seed", type=_whole, default=defaults.seed, help="of all that is random (default %(default)s)")
-    add("--jobs", type=_jobs, default=2, metavar="N", help="processes (default %(default)s)")
-    add("--picture", type=Path, metavar="FILE", help=f"where the picture goes (default {DEFAULT_PICTURE})")
-    add("--no-picture", action="store_true", help="draw none")
-    add("--json", type=Path, metavar="FILE", help="also write every figure there")
-
-
-_PREFER = f"the router's routing.prefer: {', '.join(prefer.value for prefer in Prefer)} (default accuracy)"
+_STDOUT = Path("-")
+_TELL_EVERY_S = 5.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -61,49 +26,58 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: a trace or an option cannot be used.
         ChartError: there is no picture, and one was asked for.
+        AgentError: the output cannot be written.
     """
-    scenarios, deadlines_ms = _scenarios(options), options.deadline_ms or DEADLINES_MS
+    if options.json not in {None, _STDOUT}:
+        figures.refuse_what_is_not_ours(options.json, options.traces)
+    scenarios = links.chosen(options)
+    habits = links.habits(scenarios, options)
     terms = Terms(
         policies=options.policies,
-        fps=options.fps,
-        local_s=options.local_ms / 1000,
+        fps=habits.fps,
+        local_s=habits.local_s,
         seed=options.seed,
         prefer=options.prefer,
         caps=Caps(data_mb_per_day=options.data_cap_mb_per_day, credits_per_day=options.credits_per_day),
     )
-    heats = _run(scenarios, [ms / 1000 for ms in dict.fromkeys(deadlines_ms)], terms, jobs=options.jobs)
-    print(table.report(heats), flush=True)  # noqa: T201 - the command's output
-    if options.json is not None:
-        _write_json(options.json, heats)
+    if habits.told:
+        (tell if options.json == _STDOUT else say)(f"{habits.told}\n")
+    heats = _run(scenarios, [ms / 1000 for ms in habits.deadlines_ms], terms, jobs=options.jobs)
+    say(figures.text(heats) if options.json == _STDOUT else table.report(heats, overloaded=_overloaded(terms)))
+    if options.json not in {None, _STDOUT}:
+        figures.write(options.json, heats)
     if not options.no_picture:
         _draw(heats, options.picture)
     return _EXIT_DONE
 
 
-def _scenarios(options: argparse.Namespace) -> list[Scenario]:
-    seconds: float | None = options.seconds
-    rtt_s = None if options.rtt_ms is None else options.rtt_ms / 1000
-    found = [traces.read(path, rtt_s=rtt_s).with_outages(options.outage or ()) for path in options.traces]
-    if not found and (options.outage or options.rtt_ms):
-        raise ConfigError("--outage and --rtt-ms change traces; name one")
-    if options.synthetic or not found:
-        found += synthetic(options.seed, SECONDS if seconds is None else seconds)
-    cut = [scenario.cut(seconds) for scenario in found]
-    for scenario in cut:
-        if scenario.seconds < _LEAST_SECONDS:
-            raise ConfigError(f"{scenario.name} lasts {scenario.seconds:g} s; at least {_LEAST_SECONDS:g} s are needed")
-    return cut
+def _overloaded(terms: Terms) -> bool:
+    """Whether the device cannot answer every frame."""
+    return terms.local_s * terms.fps > 1
 
 
-def _run(scenarios: list[Scenario], deadlines_s: list[float], terms: Terms, *, jobs: int) -> list[Heat]:
+def _run(scenarios: Sequence[Scenario], deadlines_s: Sequence[float], terms: Terms, *, jobs: int) -> list[Heat]:
     """All heats in their order; says on standard error how far it is."""
-    count = len(scenarios) * len(deadlines_s)
+    count, clock = len(scenarios) * len(deadlines_s), SystemClock()
     heats: dict[int, Heat] = {}
-    for number, heat in contest.run(scenarios, deadlines_s, terms, jobs=min(jobs, count)):
-        heats[number] = heat
-        told = f"{len(heats)} of {count}: {heat.scenario}, deadline {heat.deadline_s * 1000:g} ms"
-        print(told, file=sys.stderr, flush=True)  # noqa: T201 - for the person at the terminal
+    begun_s = told_s = clock.now()
+    for progress in contest.run(scenarios, deadlines_s, terms, jobs=min(jobs, count * len(terms.policies))):
+        now_s = clock.now()
+        left = f"about {_span((now_s - begun_s) * (1 / progress.done - 1))} left"
+        if progress.heat is not None:
+            heats[progress.number] = progress.heat
+            ends = f"{len(heats)} of {count}: {progress.heat.scenario}, deadline {progress.heat.deadline_s * 1000:g} ms"
+            tell(f"{ends}; {left}" if len(heats) < count else ends)
+        elif now_s - told_s >= _TELL_EVERY_S:
+            tell(f"{progress.done:.0%} done, {left}; --seconds makes it shorter")
+        else:
+            continue
+        told_s = now_s
     return [heats[number] for number in sorted(heats)]
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 2 * 60 else f"{seconds / 60:.0f} min"
 
 
 def _draw(heats: list[Heat], path: Path | None) -> None:
@@ -112,71 +86,6 @@ def _draw(heats: list[Heat], path: Path | None) -> None:
     except ChartError as error:
         if path is not None:
             raise
-        print(error, file=sys.stderr)  # noqa: T201 - for the person at the terminal
+        tell(str(error))
     else:
-        print(f"picture: {path or DEFAULT_PICTURE}", file=sys.stderr)  # noqa: T201 - same
-
-
-def _write_json(path: Path, heats: list[Heat]) -> None:
-    told = [
-        {
-            "scenario": heat.scenario,
-            "deadline_ms": round(heat.deadline_s * 1000, 3),
-            "bound": heat.bound,
-            "policies": {
-                name: {"of_bound": heat.ratio(name), "on_time": score.on_time, **asdict(score)}
-                for name, score in heat.scores.items()
-            },
-        }
-        for heat in heats
-    ]
-    text = json.dumps(_finite(told), indent=1, allow_nan=False)
-    try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise AgentError(f"{path} cannot be written: {error.strerror}; name another file") from error
-
-
-def _finite(value: object) -> object:
-    """The same with null for infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
-    return value
-
-
-def _jobs(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of processes, 1 or more")
-    return value
-
-
-def _span(text: str) -> Span:
-    begin, dash, end = text.partition("-")
-    if not dash:
-        raise argparse.ArgumentTypeError(f"{text} is not A-B, as in 40-45")
-    return float(begin), float(end)
-
-
-def _policies(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    unknown = [name for name in names if name not in POLICIES]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is no policy; allowed: {', '.join(POLICIES)}")
-    return names
+        tell(f"picture: {path or DEFAULT_PICTURE}")

@@ -1,11 +1,9 @@
 """Every policy over every scenario, and the bound beside them; in several processes. No state."""
 
-import signal
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import numpy as np
 from agent.budget import Budget, Caps
 from agent.flow import Route
 from agent.router import Mode, Prefer, Router
+from agent.simulator import workers
 from agent.simulator.agenda import AgendaClock
 from agent.simulator.bound import bound
 from agent.simulator.conditions import Camera, Conditions
@@ -25,6 +24,8 @@ from agent.simulator.world import MakePolicy, World
 ROUTER = "router"
 POLICIES = (*BASELINES, ROUTER)
 """All names, the agent's own last."""
+_BOUND = ""
+"""Among the policies' names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,43 +74,92 @@ class Heat:
         return self.scores[policy].utility / self.bound if self.bound else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A policy, or the bound, in one scenario with one deadline."""
+
+    number: int
+    """Of its heat."""
+    scenario: Scenario
+    deadline_s: float
+    terms: Terms
+    policy: str
+    """Or _BOUND."""
+    folder: Path
+    """For what it must write."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a part came to."""
+
+    bound: float | None = None
+    score: Score | None = None
+    course: Course | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it is."""
+
+    done: float
+    """Share of all the work."""
+    number: int
+    heat: Heat | None
+    """What has come to an end with the work just done, and its number: the scenarios in turn for the first deadline,
+    then for the next."""
+
+
 def run(
     scenarios: Sequence[Scenario], deadlines_s: Sequence[float], terms: Terms, *, jobs: int = 1
-) -> Iterator[tuple[int, Heat]]:
-    """Every heat with its number, as they end: the scenarios in turn for the first deadline, then for the next."""
+) -> Iterator[Progress]:
+    """Every heat, as they end, and word of each policy's run."""
     draws = [(scenario, deadline_s) for deadline_s in deadlines_s for scenario in scenarios]
+    names = (*terms.policies, _BOUND)
+    found: list[dict[str, _Found]] = [{} for _ in draws]
+    whole_s, done_s = sum(scenario.seconds for scenario, _ in draws) * len(names), 0.0
+    with workers.orderly(), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parts = [_Part(n, *draw, terms, policy, folder) for n, draw in enumerate(draws) for policy in names]
+        for part, what in _all(parts, jobs):
+            done_s += part.scenario.seconds
+            heat = found[part.number]
+            heat[part.policy] = what
+            yield Progress(done_s / whole_s, part.number, _heat(part, heat) if len(heat) == len(names) else None)
+
+
+def _all(parts: Sequence[_Part], jobs: int) -> Iterator[tuple[_Part, _Found]]:
+    """What each came to, in the order they end."""
     if jobs == 1:
-        for number, draw in enumerate(draws):
-            yield number, heat(*draw, terms)
+        yield from ((part, _find(part)) for part in parts)
         return
-    # Spawned: a fork would copy the threads' locks of numpy's libraries, not the threads.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_leave_interrupts)
-    try:
-        numbers: dict[Future[Heat], int] = {pool.submit(heat, *draw, terms): n for n, draw in enumerate(draws)}
-        for future in as_completed(numbers):
-            yield numbers[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with workers.pool(jobs) as pool:
+        futures: dict[Future[_Found], _Part] = {pool.submit(_find, part): part for part in parts}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C is for the process that began this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _find(part: _Part) -> _Found:
+    camera = Camera(part.terms.fps, part.deadline_s, part.terms.local_s)
+    conditions = Conditions(part.scenario, part.terms.seed, part.terms.fps)
+    if part.policy == _BOUND:
+        return _Found(bound=bound(conditions, camera))
+    if part.policy != ROUTER:
+        return _Found(score=score(World(conditions, camera, BASELINES[part.policy]).run()))
+    with tempfile.TemporaryDirectory(dir=part.folder) as own:
+        world = World(conditions, camera, _router(part.terms, Path(own))).run()
+    return _Found(score=score(world), course=_course(world))
 
 
-def heat(scenario: Scenario, deadline_s: float, terms: Terms) -> Heat:
-    """Let every policy run through one scenario."""
-    camera = Camera(terms.fps, deadline_s, terms.local_s)
-    conditions = Conditions(scenario, terms.seed, terms.fps)
-    scores: dict[str, Score] = {}
-    course = None
-    with tempfile.TemporaryDirectory() as folder:
-        for name in terms.policies:
-            make = _router(terms, Path(folder)) if name == ROUTER else BASELINES[name]
-            world = World(conditions, camera, make).run()
-            scores[name] = score(world)
-            course = _course(world) if name == ROUTER else course
-    return Heat(scenario.name, deadline_s, bound(conditions, camera), scores, course)
+def _heat(part: _Part, found: dict[str, _Found]) -> Heat:
+    scores = {name: found[name].score for name in part.terms.policies}
+    return Heat(
+        part.scenario.name,
+        part.deadline_s,
+        found[_BOUND].bound or 0.0,
+        {name: result for name, result in scores.items() if result is not None},
+        found[ROUTER].course if ROUTER in found else None,
+    )
 
 
 def _router(terms: Terms, folder: Path) -> MakePolicy:

@@ -8,8 +8,8 @@ import math
 from collections import deque
 from collections.abc import Callable
 
+from agent.case import HEDGE_RUNS, HEDGE_SLACK_S, LOCAL_WORTH
 from agent.flow import Route
-from agent.router import HEDGE_RUNS, HEDGE_SLACK_S, LOCAL_WORTH
 from agent.simulator.scenario import LADDER
 from agent.simulator.uplink import Upload
 from agent.simulator.world import MakePolicy, Policy, Shot, World
@@ -20,15 +20,37 @@ _LARGE = LADDER[2]
 _MIDDLE = LADDER[1]
 
 
-class AlwaysLocal(Policy):
+class _Local(Policy):
+    """Answers on the device; of the frames that it has no room for, the newest waits."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._next: Shot | None = None
+
+    def _here(self, shot: Shot) -> None:
+        worker, camera = self.world.worker, self.world.camera
+        keeps_up = worker.run_s * camera.fps <= 1.0
+        if worker.free or (keeps_up and worker.fits(shot.deadline_s)):
+            self._next = None
+            worker.promise(shot, self.world.now_s)
+        else:
+            self._next = shot
+
+    def on_worker_free(self) -> None:
+        """See Policy."""
+        if self._next is not None and self._next is self.world.shots[-1]:
+            self._here(self._next)
+
+
+class AlwaysLocal(_Local):
     """Every frame is answered on the device."""
 
     def on_frame(self, shot: Shot) -> None:
         """See Policy."""
-        self.world.worker.promise(shot, self.world.now_s)
+        self._here(shot)
 
 
-class _Sender(Policy):
+class _Sender(_Local):
     """What they have in common that send frames."""
 
     def __init__(self, world: World, *, hedged: bool) -> None:
@@ -39,13 +61,11 @@ class _Sender(Policy):
     def _full(self) -> bool:
         return len(self.world.in_flight) >= _MOST_IN_FLIGHT
 
-    def _here(self, shot: Shot) -> None:
-        self.world.worker.promise(shot, self.world.now_s)
-
     def _hedge(self, shot: Shot) -> None:
         camera = self.world.camera
         if self._hedged:
-            self.world.worker.promise(shot, shot.deadline_s - HEDGE_RUNS * camera.local_s - HEDGE_SLACK_S)
+            start_s = shot.deadline_s - HEDGE_RUNS * camera.local_s - HEDGE_SLACK_S
+            self.world.worker.promise(shot, start_s, hedge=True)
 
 
 class AlwaysCloud(_Sender):

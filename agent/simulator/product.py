@@ -1,13 +1,14 @@
 """The agent's own router and link in the simulated world, as its admission uses them. One thread."""
 
 from agent.budget import Budget
+from agent.case import Candidate, Load
 from agent.clock import Clock
 from agent.errors import Cause, EngineUnavailable
 from agent.evidence import LinkView
-from agent.flow import Decision, Reading, Reason, Route
+from agent.flow import Decision, Prices, Reading, Reason, Route
 from agent.link import Link, RequestKey
 from agent.pipeline import GIVE_UP_DEADLINES, GIVE_UP_S
-from agent.router import Candidate, Errand, Load, Mode, Router, in_flight_limit
+from agent.router import Errand, Mode, Router, in_flight_limit
 from agent.simulator.scenario import LADDER
 from agent.simulator.uplink import Upload
 from agent.simulator.world import Policy, Shot, World
@@ -25,7 +26,7 @@ class Product(Policy):
     ) -> None:
         super().__init__(world)
         self.decide_s: list[float] = []
-        """What each decision took, where there is a clock to tell."""
+        """What each decision took, all that it goes by included, where there is a clock to tell."""
         self._router = router or Router(Mode.AUTO)
         self._link = Link(world.now_s)
         self._budget = budget
@@ -99,7 +100,7 @@ class Product(Policy):
 
     def _turn(self) -> None:
         """Dial if it is time to. The frame without a decision comes first, then the one that waits for the wire."""
-        if self._router.errand(self.view) is Errand.DIAL:
+        if self._router.errand(self.view, self._prices) is Errand.DIAL:
             size_bytes = self.world.dial()
             if self._budget is not None:
                 self._budget.note_overhead(size_bytes)
@@ -120,7 +121,7 @@ class Product(Policy):
         if decision.outlook is not None:
             shot.uplink_mbit_s = decision.outlook.uplink_mbit_s
         if decision.local_start_s is not None:
-            self.world.worker.promise(shot, decision.local_start_s)
+            self.world.worker.promise(shot, decision.local_start_s, hedge=decision.route is Route.CLOUD)
         if decision.waits:
             self._waiting, shot.held_until_s = shot, shot.settle_s
         elif decision.route is Route.CLOUD:
@@ -137,19 +138,21 @@ class Product(Policy):
         if decision is None:
             return False
         self._waiting, shot.reason, shot.p = None, decision.reason.value, decision.p
+        shot.hedged = True
         self._send(shot, decision)
         return True
 
     def _decide(self, shot: Shot, *, waiting: bool) -> Decision | None:
+        begun_s = None if self._clock is None else self._clock.now()
         frame = Candidate(_CAMERA, shot.deadline_s, LADDER, waiting=waiting)
-        prices = None if self._budget is None else self._budget.prices(self.world.now_s)
-        link, load = self.view, self._load(shot)
-        if self._clock is None:
-            return self._router.decide(frame, link=link, load=load, prices=prices)
-        begun_s = self._clock.now()
-        decision = self._router.decide(frame, link=link, load=load, prices=prices)
-        self.decide_s.append(self._clock.now() - begun_s)
+        decision = self._router.decide(frame, link=self.view, load=self._load(shot), prices=self._prices)
+        if self._clock is not None and begun_s is not None:
+            self.decide_s.append(self._clock.now() - begun_s)
         return decision
+
+    @property
+    def _prices(self) -> Prices | None:
+        return None if self._budget is None else self._budget.prices(self.world.now_s)
 
     def _load(self, shot: Shot) -> Load:
         worker = self.world.worker

@@ -10,7 +10,17 @@ from agent import history
 from agent.errors import ConfigError
 from agent.flow import Reason
 from agent.history import Columns, History
-from agent.simulator.scenario import BYTES_PER_MBIT, RTT_STEP_S, USUAL_RTT_S, Floats, Scenario, Span, binned, even_rtt
+from agent.simulator.scenario import (
+    BYTES_PER_MBIT,
+    RTT_STEP_S,
+    USUAL_RTT_S,
+    Floats,
+    Met,
+    Scenario,
+    Span,
+    binned,
+    even_rtt,
+)
 
 _LEAST_UPLOAD_MS = 2.0
 """Acknowledged within this beyond a round trip: too fast to tell how fast."""
@@ -42,7 +52,8 @@ def read(path: Path, *, rtt_s: float | None = None) -> Scenario:
     else:
         round_trips = even_rtt(1000 * (USUAL_RTT_S if rtt_s is None else rtt_s))
     capacity = binned(np.arange(seconds + 1, dtype=np.float64), rates * BYTES_PER_MBIT)
-    return Scenario(path.name, capacity, round_trips, outages=_outages(found, frames, at_s))
+    outages = _outages(found, frames, at_s, end_s=float(seconds))
+    return Scenario(path.name, capacity, round_trips, outages=outages, met=_met(found, frames, at_s))
 
 
 def _in_order(found: History) -> tuple[Columns, Floats]:
@@ -83,14 +94,38 @@ def _held(series: Floats) -> Floats:
     return series[known[np.maximum(last, 0)]]
 
 
-def _outages(found: History, frames: Columns, at_s: Floats) -> tuple[Span, ...]:
-    """From the first frame for which the link had stalled or was dead until it was no more, if it was ever dead."""
+def _met(found: History, frames: Columns, at_s: Floats) -> Met:
+    """How the run worked: the usual pause between frames, the deadline, and how long the device's answers took."""
+    busy = found.reasons.index(Reason.UPLINK_BUSY.value)  # the answer waited for the cloud's
+    device = ~frames.from_cloud & ~frames.sent & (frames.reason != busy)
+    step_s, deadline_ms = _median(np.diff(at_s)), _median(frames.deadline_ms)
+    local_ms = _median(frames.took_ms[device])
+    return Met(
+        fps=round(1 / step_s, 2) if step_s else None,
+        deadline_ms=round(deadline_ms) if deadline_ms else None,
+        local_s=round(local_ms) / 1000 if local_ms and local_ms >= 1 else None,
+        left_out=found.faults,
+    )
+
+
+def _median(values: history.Floats) -> float | None:
+    """Of those that are known; None when none is, or nothing above 0."""
+    known = values[np.isfinite(values)]
+    median = float(np.median(known)) if len(known) else 0.0
+    return median if median > 0 else None
+
+
+def _outages(found: History, frames: Columns, at_s: Floats, *, end_s: float) -> tuple[Span, ...]:
+    """From the first frame for which the link had stalled or was dead until it was no more, if it was ever dead.
+
+    One that the run did not see the end of lasts until `end_s`.
+    """
     codes = [found.reasons.index(reason.value) for reason in _UNREACHED]
     away = np.isin(frames.reason, codes)
     cuts = np.flatnonzero(np.diff(away.astype(int))) + 1
     spans: list[Span] = []
     for rows in np.split(np.arange(len(away)), cuts):
-        after = min(int(rows[-1]) + 1, len(away) - 1)
-        if away[rows[0]] and np.any(frames.reason[rows] == codes[0]) and at_s[after] > at_s[rows[0]]:
-            spans.append((float(at_s[rows[0]]), float(at_s[after])))
+        after_s = float(at_s[rows[-1] + 1]) if rows[-1] + 1 < len(away) else end_s
+        if away[rows[0]] and np.any(frames.reason[rows] == codes[0]) and after_s > at_s[rows[0]]:
+            spans.append((float(at_s[rows[0]]), after_s))
     return tuple(spans)

@@ -44,6 +44,18 @@ class Brownout:
 
 
 @dataclass(frozen=True, slots=True)
+class Met:
+    """The run that met a link, by its results file; None: not known."""
+
+    fps: float | None
+    deadline_ms: int | None
+    local_s: float | None
+    """What an on-device run took, about."""
+    left_out: tuple[str, ...]
+    """Lines of the file that are no records, in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """A link and a server, before chance has its part."""
 
@@ -55,6 +67,8 @@ class Scenario:
     outages: tuple[Span, ...] = ()
     """When everything under way is lost."""
     brownouts: tuple[Brownout, ...] = ()
+    met: Met | None = None
+    """None: it is not from a results file."""
 
     @property
     def seconds(self) -> float:

@@ -34,17 +34,27 @@ the deadline. cloud: frames answered there. waste: bytes whose answer came too l
 probes. switch, flip: how often a minute the policy changed its mind, and published frames their source. duty: share of
 the time the device was busy. missed: after a link death, until frames are answered again. return: from its end until
 the cloud answers. gap: the longest between two publications. p off: by how much the predicted share in time was wrong.
-bound: the utility of that policy which knows the future."""
+bound: the utility of that policy which knows the future.
+threshold: a circuit breaker. ewma: a moving average of answer times. sw-ucb: a bandit. +hedge: with the router's hedge,
+an on-device run in time for the deadline."""
+_OVERLOADED = """\
+The device cannot answer every frame here. The bound spends its time wherever that gains most, as if every run could
+wait for its turn, so nobody may come near it."""
 
 
-def report(heats: Sequence[Heat]) -> str:
-    """Everything: for each deadline the policies, then each scenario."""
+def report(heats: Sequence[Heat], *, overloaded: bool = False) -> str:
+    """Everything: for each deadline the policies, then each scenario.
+
+    Args:
+        heats: all.
+        overloaded: the device cannot answer every frame.
+    """
     parts = []
     for deadline_s in dict.fromkeys(heat.deadline_s for heat in heats):
         some = [heat for heat in heats if heat.deadline_s == deadline_s]
         title = f"Deadline {deadline_s * 1000:g} ms, {len(some)} scenario{'s' if len(some) > 1 else ''}"
         parts.append("\n".join((title, "", *overview(some), "", *by_scenario(some))))
-    return "\n\n".join((*parts, _LEGEND))
+    return "\n\n".join((*parts, f"{_LEGEND}\n{_OVERLOADED}" if overloaded else _LEGEND))
 
 
 def overview(heats: Sequence[Heat]) -> list[str]:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from agent.lanes import Job, end_s, next_due
+from agent.lanes import Job, end_s, nearly_always, next_due
 from agent.simulator.agenda import Agenda
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Worker:
         self._running = False
         self._free_s = 0.0
         self._runs_s = deque([run_s], maxlen=_REMEMBERED_RUNS)
-        self._p99_s = run_s
+        self._run_s = run_s
         self.busy_s = 0.0
 
     @property
@@ -35,19 +35,19 @@ class Worker:
 
     @property
     def run_s(self) -> float:
-        """What a run takes, nearly always: the p99 of the last 64."""
-        return self._p99_s
+        """What a run takes, nearly always, by the last 64."""
+        return self._run_s
 
     def fits(self, deadline_s: float, *, last: bool = False) -> bool:
         """Whether one more run could end by then: in its turn, or after all that are promised (`last`)."""
-        free_s = self._agenda.now_s + (self._p99_s if self._running else 0.0)
+        free_s = self._agenda.now_s + (self._run_s if self._running else 0.0)
         jobs = list(self._jobs.values())
-        return end_s(jobs, deadline_s, free_s=free_s, run_s=self._p99_s, last=last) <= deadline_s
+        return end_s(jobs, deadline_s, free_s=free_s, run_s=self._run_s, last=last) <= deadline_s
 
-    def promise(self, shot: "Shot", start_s: float) -> None:
-        """A run for a frame, once; no earlier than `start_s`."""
+    def promise(self, shot: "Shot", start_s: float, *, hedge: bool = False) -> None:
+        """A run for a frame, once; no earlier than `start_s`. A hedge is of use only if it begins by the deadline."""
         if not shot.promised:
-            shot.promised = True
+            shot.promised, shot.hedged = True, hedge
             start_s = max(start_s, self._agenda.now_s)
             self._jobs[shot.seq] = Job(start_s, shot.seq, shot.deadline_s, lambda: self._begin(shot))
             self._agenda.at(start_s, self._next)
@@ -72,8 +72,8 @@ class Worker:
             job.work()
 
     def _begin(self, shot: "Shot") -> bool:
-        """Run, unless it could not be over in time."""
-        if self._agenda.now_s + self._usual_s > shot.deadline_s:
+        """Run, late or not, unless the frame is settled: as the agent's ticket has it."""
+        if shot.hedged and self._agenda.now_s >= shot.settle_s:
             return False
         self._running = True
         took_s = self._usual_s * shot.local_factor
@@ -84,8 +84,7 @@ class Worker:
     def _end(self, shot: "Shot", took_s: float) -> None:
         self._running = False
         self._runs_s.append(took_s)
-        ordered = sorted(self._runs_s)
-        self._p99_s = ordered[int(0.99 * (len(ordered) - 1) + 0.5)]
+        self._run_s = nearly_always(self._runs_s)
         shot.local_s = self._agenda.now_s
         self._next()
         self._on_done(shot)

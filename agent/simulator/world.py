@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from agent.case import LOCAL_WORTH
 from agent.flow import Route, Rung
-from agent.router import LOCAL_WORTH
 from agent.simulator.agenda import Agenda
 from agent.simulator.conditions import Camera, Conditions
 from agent.simulator.uplink import Uplink, Upload
@@ -36,6 +36,8 @@ class Shot:
     """So long the device's answer waits for the cloud's."""
     promised: bool = False
     """An on-device run."""
+    hedged: bool = False
+    """That run is spared if it has not begun when the frame is settled; else it runs, however late."""
     cloud_s: float | None = None
     rung: Rung | None = None
     """The picture that the cloud's answer is to."""
@@ -64,9 +66,9 @@ class Shot:
 
     @property
     def published_s(self) -> float | None:
-        """When its answer goes out, the first if there are two."""
+        """When its answer goes out, the first if there are two; the device's goes out late, too."""
         if self.answered_by is None:
-            return None
+            return self.local_s
         here_s = math.inf if self.local_s is None else max(self.local_s, self.held_until_s)
         return here_s if self.answered_by is Route.LOCAL or self.cloud_s is None else min(self.cloud_s, here_s)
 

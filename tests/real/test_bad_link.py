@@ -28,7 +28,7 @@ from real.shaped_link import (
     unanswered,
 )
 
-from agent.router import LOCAL_WORTH
+from agent.case import LOCAL_WORTH
 from agent.simulator.conditions import Camera, Conditions
 from agent.simulator.product import Product
 from agent.simulator.scenario import BIN_S, LADDER, RTT_STEP_S, Scenario, bytes_per_bin

@@ -66,7 +66,7 @@ def of_sink(folder: Path, sink: str) -> check.Finding:
 
 def test_every_part_has_its_line_in_the_order_of_the_file(tmp_path: Path) -> None:
     parts = [finding.part for finding in findings(tmp_path, sink="{type: jsonl}, {type: stdout}")]
-    assert parts == ["camera gate", "engine cloud", "sink 1", "sink 2"]
+    assert parts == ["camera gate", "engine cloud", "sink 1", "sink 2", "state folder"]
 
 
 def test_a_line_begins_with_how_it_went() -> None:
@@ -230,7 +230,21 @@ def test_one_part_that_fails_does_not_stop_the_others(tmp_path: Path, closed_por
         source="{type: video_file, path: absent.mp4}",
         sink=f"{{type: mqtt, host: 127.0.0.1, port: {closed_port}}}, {{type: stdout}}",
     )
-    assert [finding.fine for finding in found] == [False, False, False, True]
+    assert [finding.fine for finding in found] == [False, False, False, True, True]
+
+
+def test_a_state_folder_that_can_be_written_is_said_and_stays_as_it_was(tmp_path: Path) -> None:
+    found = findings(tmp_path)[-1]
+    assert (found.part, found.fine) == ("state folder", True)
+    assert "can be written" in found.text
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_state_folder_that_cannot_be_written_is_said_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file is in the way")
+    found = findings(tmp_path)[-1]
+    assert not found.fine
+    assert "XDG_STATE_HOME" in found.text
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -240,7 +254,7 @@ def test_every_part_is_let_go_whether_it_works_or_not(
     parts = {kind: _Part(failing=failing) for kind in ("source", "cloud_engine", "sink")}
     for kind, part in parts.items():
         monkeypatch.setattr(f"agent.plugins.build_{kind}", lambda *_, part=part, **__: part)
-    assert [finding.fine for finding in findings(tmp_path)] == [not failing] * 3
+    assert [finding.fine for finding in findings(tmp_path)] == [*[not failing] * 3, True]
     assert {kind: part.calls for kind, part in parts.items()} == {
         "source": ["open", "close"] if failing else ["open", "read", "close"],
         "cloud_engine": ["open", "close"] if failing else ["open", "infer", "close"],

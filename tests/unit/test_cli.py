@@ -162,13 +162,13 @@ def test_a_probe_that_finds_a_fault_ends_with_1(tmp_path: Path, capsys: pytest.C
     path = write(tmp_path, GOOD.replace("MODEL", "absent.tflite"))
     assert cli.main(["check", path, "--probe"]) == 1
     out = capsys.readouterr().out.splitlines()
-    assert [line[:4] for line in out] == ["ok  ", "ok  ", "FAIL", "ok  "]
+    assert [line[:4] for line in out] == ["ok  ", "ok  ", "FAIL", "ok  ", "ok  "]
 
 
 def test_a_probe_that_finds_none_ends_with_0(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = shared / "models" / "yolov8n_224_full_int8.tflite"
     assert cli.main(["check", write(tmp_path, GOOD.replace("MODEL", str(model))), "--probe"]) == 0
-    assert capsys.readouterr().out.count("ok  ") == 4
+    assert capsys.readouterr().out.count("ok  ") == 5
 
 
 def test_an_interrupted_probe_ends_as_a_shell_expects(

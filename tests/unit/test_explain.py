@@ -221,13 +221,27 @@ def test_corrections_and_restarts_and_an_unset_clock_are_told(
     write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = replace(result(0.0, Reason.P_OK, from_cloud=False), clock_synchronized=False, late=True)
-    correction = replace(result(0.0, Reason.P_OK), revision=1, supersedes=0, clock_synchronized=False)
+    correction = replace(result(0.0, Reason.P_OK), revision=1, supersedes=0, clock_synchronized=False, late=True)
     after = [replace(result(60.0 + n, Reason.P_OK), clock_synchronized=False) for n in range(3)]
     explain(write(first, correction, *after), "--no-picture")
     text = words(capsys.readouterr().out)
     assert "1 min 2 s, with 1 restart or long pause" in text
     assert "75.0 % in time (1 late), 1 corrected by the cloud later" in text
     assert "The machine's clock was not known to be right" in text
+
+
+def test_where_the_first_answer_goes_at_once_a_correction_in_time_counts_for_the_cloud(
+    write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = []
+    for n in range(40):
+        first = result(n / 10, Reason.P_OK, from_cloud=False)
+        results += [first, replace(result(n / 10, Reason.P_OK), revision=1, supersedes=0, late=n % 10 == 0)]
+    explain(write(*results), "--no-picture")
+    text = words(capsys.readouterr().out)
+    assert "40 frames: 90.0 % answered by the cloud, 100.0 % in time, 36 corrected by the cloud before that and" in text
+    assert "0.9 to 1.0 40 90.0 % 90.0 %" in text
+    assert "and for 90.0 % of these frames it did" in text
 
 
 def test_a_camera_with_corrections_only_is_told_as_such(

@@ -125,6 +125,7 @@ def test_every_column_is_what_the_record_says(file: Path) -> None:
         "sent": True,
         "from_cloud": True,
         "late": False,
+        "cloud_in_time": True,
         **{name: pytest.approx(value, rel=1e-6) for name, value in NUMBERS.items()},
     }
 

@@ -5,17 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.case import HEDGE_RUNS, HEDGE_SLACK_S, Candidate, Load
 from agent.errors import Cause
 from agent.evidence import Evidence, LinkView
 from agent.flow import Decision, Prices, Reason, Route, Rung
 from agent.router import (
-    HEDGE_RUNS,
-    HEDGE_SLACK_S,
     PROBE_MAX_S,
     PROBE_MIN_S,
-    Candidate,
     Errand,
-    Load,
     Mode,
     Prefer,
     Router,

@@ -138,6 +138,25 @@ def test_a_run_gives_its_rate_its_round_trips_and_its_outages(tmp_path: Path) ->
     assert (begin_s, end_s) == (pytest.approx(10.0, abs=0.11), pytest.approx(15.0, abs=0.11))
 
 
+def test_an_outage_that_the_run_did_not_outlive_lasts_to_the_end_of_its_link(tmp_path: Path) -> None:
+    dead = {"decided": "local", "published": "local", "hedge": "none", "size_bytes": None, "outlook": None}
+    records = [a_record(seq) for seq in range(100)]
+    records += [a_record(seq, reason="dead", **dead) for seq in range(100, 196)]
+    scenario = traces.read(a_results_file(tmp_path, records))
+    [(begin_s, end_s)] = scenario.outages
+    assert (begin_s, end_s) == (pytest.approx(10.0, abs=0.01), scenario.seconds)
+
+
+def test_a_run_tells_how_it_worked(tmp_path: Path) -> None:
+    here = {"decided": "local", "published": "local", "size_bytes": None, "outlook": None}
+    records = [a_record(seq) for seq in range(50)]
+    records += [a_record(seq, reason="no_evidence", **here) | {"latency_ms": {"total": 90.0}} for seq in range(50, 60)]
+    records += [a_record(seq, reason="uplink_busy", **here) for seq in range(60, 90)]
+    met = traces.read(a_results_file(tmp_path, records)).met
+    assert met is not None
+    assert (met.fps, met.deadline_ms, met.local_s, met.left_out) == (10.0, 500, 0.09, ())
+
+
 def test_a_given_round_trip_goes_before_the_measured_one(tmp_path: Path) -> None:
     scenario = traces.read(a_results_file(tmp_path, [a_record(seq) for seq in range(30)]), rtt_s=0.2)
     assert scenario.rtt_s.tolist() == [0.2]

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.budget import Budget, Caps
+from agent.case import LOCAL_WORTH
+from agent.clock import SystemClock
 from agent.flow import Reason, Route
 from agent.router import Mode, Prefer, Router
 from agent.simulator.agenda import AgendaClock
@@ -26,7 +28,7 @@ from agent.simulator.scenario import (
     synthetic,
 )
 from agent.simulator.score import score
-from agent.simulator.world import MakePolicy, World
+from agent.simulator.world import MakePolicy, Policy, Shot, World
 
 SECONDS = 30.0
 CAMERA = Camera()
@@ -59,10 +61,16 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     return scenario.with_outages(draw(st.lists(spans, max_size=1)))
 
 
-@settings(max_examples=25, deadline=None)
-@given(scenarios(), st.sampled_from(sorted(POLICIES)), st.sampled_from([0.2, 0.3, 0.5, 1.0]), st.integers(0, 9))
-def test_no_policy_exceeds_the_bound(scenario: Scenario, policy: str, deadline_s: float, seed: int) -> None:
-    camera = Camera(deadline_s=deadline_s)
+cameras = st.builds(
+    Camera,
+    deadline_s=st.sampled_from([0.2, 0.3, 0.5, 1.0]),
+    local_s=st.sampled_from([0.03, 0.08, 0.15, 0.29, 0.7]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(scenarios(), st.sampled_from(sorted(POLICIES)), cameras, st.integers(0, 9))
+def test_no_policy_exceeds_the_bound(scenario: Scenario, policy: str, camera: Camera, seed: int) -> None:
     world = a_run(scenario, POLICIES[policy], camera=camera, seed=seed)
     assert score(world).utility <= bound(world.conditions, camera) + 1e-9
 
@@ -186,3 +194,40 @@ def test_the_ladder_grows_in_size_and_worth() -> None:
 
 def test_the_five_scenarios_last_as_long_as_asked() -> None:
     assert [round(scenario.seconds) for scenario in synthetic(1, 40.0)] == [40] * 5
+
+
+def test_a_device_too_slow_for_the_deadline_works_all_the_same_and_is_worth_nothing() -> None:
+    camera = Camera(local_s=0.8)
+    world = a_run(a_link(0.0), camera=camera)
+    result = score(world)
+    assert result.utility == 0.0
+    assert bound(world.conditions, camera) == 0.0
+    assert result.local_duty > 0.8
+    assert result.longest_gap_s < 2.0  # late answers are published
+
+
+def test_the_bound_gives_a_device_that_cannot_keep_up_no_more_time_than_there_is() -> None:
+    conditions = Conditions(a_link(0.0), 1, CAMERA.fps)
+    most = bound(conditions, Camera(local_s=0.25))
+    reached = score(a_run(a_link(0.0), BASELINES["always-local"], camera=Camera(local_s=0.25))).utility
+    assert reached <= most < 1.15 * reached
+    assert bound(conditions, Camera(local_s=0.08)) == pytest.approx(LOCAL_WORTH)
+
+
+def test_a_late_run_of_the_device_takes_its_time_and_a_hedge_that_cannot_begin_in_time_is_spared() -> None:
+    world = World(Conditions(a_link(), 1, 10.0), Camera(local_s=0.3), Policy)
+    first, late, hedged = (Shot(seq, 0.0, 0.25) for seq in range(3))
+    world.worker.promise(first, 0.0)
+    world.worker.promise(late, 0.0)
+    world.worker.promise(hedged, 0.2, hedge=True)
+    world.agenda.run(2.0)
+    assert (first.local_s, late.local_s, hedged.local_s) == (pytest.approx(0.3), pytest.approx(0.6), None)
+    assert late.worth == 0.0
+    assert world.worker.busy_s == pytest.approx(0.6)
+
+
+def test_a_decision_is_timed_with_all_that_it_goes_by() -> None:
+    world = World(Conditions(a_link(seconds=5.0), 1, 10.0), CAMERA, lambda world: Product(world, clock=SystemClock()))
+    world.run()
+    assert isinstance(world.policy, Product)
+    assert len(world.policy.decide_s) >= len(world.shots)
