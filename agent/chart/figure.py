@@ -32,6 +32,7 @@ _STYLE: dict[Any, Any] = {
     "timezone": "UTC",
 }
 """Any: the keys are a type of their own in some versions of Matplotlib and text in others."""
+_ENDING = ".png"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MAKER = b"Software\x00vedette"
 _HEAD_BYTES = 512
@@ -43,9 +44,11 @@ def sheet(path: Path, *, width_in: float, height_in: float) -> Iterator["Figure"
     """A blank figure, written to `path` as PNG when the block ends well: all of it, or the file stays as it was.
 
     Raises:
-        ChartError: Matplotlib is not installed, `path` holds anything but a picture of ours, or cannot be written.
+        ChartError: Matplotlib is not installed, or `path` holds anything but a picture of ours, has another ending or
+            cannot be written.
     """
     refuse_what_is_not_ours(path)
+    _refuse_another_ending(path)
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -71,6 +74,12 @@ def refuse_what_is_not_ours(path: Path) -> None:
                 head = file.read(_HEAD_BYTES)
     if not (head.startswith(_PNG) and _MAKER in head):
         raise ChartError(f"{path} exists and is not a picture that vedette made, so it stays; name another file")
+
+
+def _refuse_another_ending(path: Path) -> None:
+    """Raises ChartError where programs would take the picture for something else."""
+    if path.suffix.lower() != _ENDING:
+        raise ChartError(f"no picture: it would be a PNG, and {path} does not end in {_ENDING}; name one that does")
 
 
 def _absent(error: ImportError) -> str:

@@ -63,6 +63,7 @@ def _routes(ax: "Axes", column: Column) -> None:
     probe = column.reasons.index(Reason.PROBE.value) if Reason.PROBE.value in column.reasons else -1
     strips: dict[str, tuple[str, Rows]] = {
         "cloud": (figure.CLOUD, track.from_cloud),
+        **({"corrected": (figure.CLOUD, track.corrected)} if track.corrected.any() else {}),
         "device": (figure.DEVICE, ~track.from_cloud),
         "probe": (figure.PROBE, track.reason == probe),
         "late": (figure.LATE, track.late),
@@ -119,8 +120,8 @@ def _answers(ax: "Axes", column: Column) -> None:
     rows_of = {"device": (figure.DEVICE, ~track.from_cloud), "cloud": (figure.CLOUD, track.from_cloud)}
     for label, (colour, rows) in rows_of.items():
         _cloud_of_dots(ax, track.at_s[rows], track.took_ms[rows], column.limits_s, colour=colour, label=label)
-    late = (track.corrected_at_s, track.corrected_took_ms, column.limits_s)
-    _cloud_of_dots(ax, *late, colour=figure.FAINT, label="cloud, a correction")
+    corrections = (track.corrected_at_s, track.corrected_took_ms, column.limits_s)
+    _cloud_of_dots(ax, *corrections, colour=figure.FAINT, label="cloud, a correction")
     deadline = column.band(track.deadline_ms)
     ax.plot(days(deadline.at_s), deadline.median, "--", color=figure.LIMIT, linewidth=1.2, label="deadline")
     _logarithmic(ax)

@@ -24,6 +24,9 @@ class Track:
     reason: Ints
     """Index into the names of the reasons."""
     from_cloud: Rows
+    """The first answer was the cloud's."""
+    corrected: Rows
+    """The cloud's came after the device's, and in time."""
     late: Rows
     took_ms: Floats
     deadline_ms: Floats
@@ -34,7 +37,7 @@ class Track:
     data_left_mb: Floats
     credits_left: Floats
     corrected_at_s: Floats
-    """When the frames were taken that the cloud answered too late."""
+    """When the frames were taken that the cloud answered after the device."""
     corrected_took_ms: Floats
 
     @property

@@ -16,7 +16,7 @@ from agent.engines import _tcp_info
 from agent.engines._connections import Connection, connected
 from agent.engines._exchange import Exchange
 
-KEEP_S: Final = 20.0
+KEEP_S: Final = 60.0
 """How long a connection may lie idle. Routers were found to forget idle ones after minutes (Wang et al., SIGCOMM 2011:
 cellular networks; Haetoenen et al., IMC 2010: homes), so this leaves room; a new one costs two round trips or three."""
 _LOOK_AGAIN_S: Final = 60.0

@@ -1,6 +1,7 @@
 """`vedette explain`: reads a results file, prints why frames went where they went, and draws it. Main thread."""
 
 import argparse
+import contextlib
 import difflib
 import os
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from agent import history
 from agent.chart import timeline
-from agent.errors import ChartError, ConfigError
+from agent.errors import AgentError, ChartError
 from agent.explain import figures, moments
 from agent.explain.moments import Moment
 from agent.explain.report import explanation
@@ -17,7 +18,9 @@ from agent.explain.tracks import track
 from agent.history import CameraHistory, History
 
 _DONE, _FAILED = 0, 1
-_COMPRESSED = ".gz"
+_RESULTS = ".jsonl"
+_NO_PLACE = (Path("/dev"), Path("/proc"))
+"""What is read from there has no folder for a picture."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Read a results file and say, for each camera, why its frames went where they went: in tables, and as a "
         "picture over time. The picture needs Matplotlib: pip install matplotlib."
     )
-    parser.add_argument("results", type=Path, help="a file that a sink of type jsonl has written; .gz is read too")
+    parser.add_argument("results", type=Path, help="a file that a sink of type jsonl has written, compressed by gzip or not; -: standard input")
     parser.add_argument(
         "--camera", action="append", metavar="NAME", help="only this camera, as NAME or AGENT/NAME; may come repeatedly"
     )
@@ -37,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--picture",
         type=Path,
         metavar="FILE.png",
-        help="where the picture goes; left out: beside RESULTS, with .png in place of its ending. An earlier picture "
-        "of vedette's is replaced, anything else stays",
+        help="where the picture goes; left out: beside RESULTS, with .png in place of .jsonl or after any other name, "
+        "and nowhere for standard input. An earlier picture of vedette's is replaced, anything else stays",
     )
     picture.add_argument("--no-picture", action="store_true", help="print only")
 
@@ -47,34 +50,39 @@ def run(options: argparse.Namespace) -> int:
     """Do it; the exit code.
 
     Raises:
-        ConfigError: the file cannot be read or holds no result, or the options leave nothing of it.
+        AgentError: the file cannot be read or holds no result, the options leave nothing of it, or the output cannot
+            be written.
     """
     read = history.read(options.results)
     cameras = _between(_chosen(read, options.camera), options.since, options.until)
     _say("\n\n".join([_head(options.results, read), *(explanation(camera, read.reasons) for camera in cameras)]))
-    if options.no_picture:
+    path = None if options.no_picture else options.picture or _beside(options.results)
+    if path is None:
         return _DONE
-    path = options.picture or _beside(options.results)
     try:
         timeline.draw(path, [track(camera) for camera in cameras], read.reasons, title=_title(options.results, cameras))
     except ChartError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - for the person at the terminal
+        with contextlib.suppress(OSError):
+            print(error, file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return _FAILED if options.picture else _DONE
     _say(f"\nPicture: {path}")
     return _DONE
 
 
 def _say(text: str) -> None:
-    """Print to whoever still reads: `| head` is no error."""
+    """Print to whoever still reads: `| head` is no error, a full disk is. Raises AgentError."""
     try:
         print(text, flush=True)  # noqa: T201 - the command's output
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        with Path(os.devnull).open("wb") as nowhere:  # else Python would try again at its end, and complain
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise AgentError(f"the output cannot be written: {error.strerror}") from error
 
 
 def _head(path: Path, read: History) -> str:
     frames = sum(len(camera.frames) for camera in read.cameras)
-    lines = [f"{path}: {figures.plural(frames, 'frame')} of {figures.plural(len(read.cameras), 'camera')}"]
+    lines = [f"{history.name_of(path)}: {figures.plural(frames, 'frame')} of {figures.plural(len(read.cameras), 'camera')}"]
     return "\n".join([*lines, *(f"  left out: {fault}" for fault in read.faults)])
 
 
@@ -82,21 +90,24 @@ def _title(path: Path, cameras: Sequence[CameraHistory]) -> str:
     """Of the picture."""
     more = len(cameras) - timeline.MOST_CAMERAS
     others = f"; {figures.plural(more, 'more camera')}: see --camera" if more > 0 else ""
-    return f"Why frames went where they went: {path.name}{others}"
+    return f"Why frames went where they went: {'standard input' if path == history.STDIN else path.name}{others}"
 
 
-def _beside(results: Path) -> Path:
-    plain = results.with_suffix("") if results.suffix == _COMPRESSED else results
-    return plain.with_suffix(".png")
+def _beside(results: Path) -> Path | None:
+    """Where the picture of this file goes, a place of its own for each file; None: there is none."""
+    if results == history.STDIN or any(results.is_relative_to(place) for place in _NO_PLACE):
+        return None
+    plain = results.with_suffix("") if results.suffix == _RESULTS else results
+    return plain.with_name(f"{plain.name}.png")
 
 
 def _chosen(read: History, names: Sequence[str] | None) -> list[CameraHistory]:
-    """The cameras of these names, all without any. Raises ConfigError for one that the file does not have."""
+    """The cameras of these names, all without any. Raises AgentError for one that the file does not have."""
     if not names:
         return list(read.cameras)
     for name in names:
         if not any(_is(camera, name) for camera in read.cameras):
-            raise ConfigError(_no_such_camera(read, name))
+            raise AgentError(_no_such_camera(read, name))
     return [camera for camera in read.cameras if any(_is(camera, name) for name in names)]
 
 
@@ -114,7 +125,7 @@ def _no_such_camera(read: History, name: str) -> str:
 
 
 def _between(cameras: list[CameraHistory], since: Moment | None, until: Moment | None) -> list[CameraHistory]:
-    """What was captured from `since` up to `until`. Raises ConfigError when that is nothing."""
+    """What was captured from `since` up to `until`. Raises AgentError when that is nothing."""
     known = [camera.frames.at_s for camera in cameras if len(camera.frames)]
     if not known or (since is None and until is None):
         return cameras
@@ -125,7 +136,7 @@ def _between(cameras: list[CameraHistory], since: Moment | None, until: Moment |
     if kept:
         return kept
     asked = " ".join(f"{option} {at.text}" for option, at in (("--since", since), ("--until", until)) if at)
-    raise ConfigError(f"{asked}: no frame was captured then; the file has {figures.period(begin_s, end_s)}")
+    raise AgentError(f"{asked}: no frame was captured then; the file has {figures.period(begin_s, end_s)}")
 
 
 def _cut(camera: CameraHistory, since_s: float, until_s: float) -> CameraHistory:

@@ -51,15 +51,11 @@ def _summary(camera: CameraHistory, reasons: Sequence[str]) -> list[str]:
     paused = f", with {figures.plural(pauses, 'restart')} or long pause{'s' * (pauses > 1)}" if pauses else ""
     late = int(np.count_nonzero(frames.late))
     by_cloud = frames.from_cloud | frames.cloud_in_time
-    soon = int(np.count_nonzero(by_cloud & ~frames.from_cloud))
-    corrected = f"{len(camera.corrections)} corrected by the cloud later"
-    if soon:
-        corrected = f"{soon} corrected by the cloud before that and {len(camera.corrections) - soon} later"
     lines = [
         f"{camera.name}   {figures.period(begin_s, end_s)}, {figures.length(end_s - begin_s)}{paused}",
         (
             f"  {figures.plural(len(frames), 'frame')}: {figures.share(by_cloud)} answered by the cloud, "
-            f"{figures.share(~frames.late)} in time{f' ({late} late)' if late else ''}, {corrected}"
+            f"{figures.share(~frames.late)} in time{f' ({late} late)' if late else ''}, {_corrected(camera.corrections)}"
         ),
     ]
     lines += _stayed(frames.where(~by_cloud), reasons)
@@ -68,15 +64,22 @@ def _summary(camera: CameraHistory, reasons: Sequence[str]) -> list[str]:
     return lines
 
 
+def _corrected(corrections: Columns) -> str:
+    """How many of the device's answers the cloud's replaced, and when."""
+    late = int(np.count_nonzero(corrections.late))
+    return f"{len(corrections) - late} corrected by the cloud in time and {late} late" if len(corrections) else "none corrected"
+
+
 def _stayed(frames: Columns, reasons: Sequence[str]) -> list[str]:
     """What the device answered, and mostly why."""
     code, rows = next(_split(frames), (0, None))
     if rows is None:
         return []
     most, name = int(np.count_nonzero(rows)), reasons[code]
-    share = "most of them" if 2 * most > len(frames) else "more than for any other"
-    of_them = "all" if most == len(frames) else f"{share} ({most})"
-    said = f"The device answered {len(frames)}, {of_them} with the reason {name}: {meaning_of(name).short}"
+    with_the_reason = f"the most common reason ({most}) was"
+    if 2 * most > len(frames):
+        with_the_reason = f"{'all' if most == len(frames) else f'most of them ({most})'} with the reason"
+    said = f"The device answered {len(frames)}, {with_the_reason} {name}: {meaning_of(name).short}"
     return textwrap.wrap(said, COLUMNS, initial_indent="  ", subsequent_indent="  ")
 
 

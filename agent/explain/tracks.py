@@ -15,6 +15,7 @@ def track(camera: CameraHistory) -> Track:
         span=frames.span,
         reason=frames.reason,
         from_cloud=frames.from_cloud,
+        corrected=frames.cloud_in_time & ~frames.from_cloud,
         late=frames.late,
         took_ms=frames.took_ms,
         deadline_ms=frames.deadline_ms,

@@ -6,6 +6,6 @@ was added to the schema later are read too: a number that is not there is NaN.
 """
 
 from agent.history.columns import HEDGES, CameraHistory, Codes, Columns, Floats, History
-from agent.history.reader import moment, read
+from agent.history.reader import STDIN, moment, name_of, read
 
-__all__ = ["HEDGES", "CameraHistory", "Codes", "Columns", "Floats", "History", "moment", "read"]
+__all__ = ["HEDGES", "STDIN", "CameraHistory", "Codes", "Columns", "Floats", "History", "moment", "name_of", "read"]

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from agent.errors import ConfigError
+from agent.errors import AgentError
 from agent.flow import Reason, Route
 from agent.history.columns import HEDGES, History
 from agent.history.order import (
@@ -29,6 +29,8 @@ from agent.history.order import (
 )
 from agent.record import SCHEMA
 
+STDIN = Path("-")
+"""In place of a file: standard input."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _BOOT = re.compile(r"[^/\s]{1,100}")
@@ -63,21 +65,30 @@ class _Fault:
 
 
 def read(path: Path) -> History:
-    """Read a results file. Raises ConfigError when it cannot be read, or holds no record."""
-    reader = _Reader(path)
+    """Read a results file, or standard input for STDIN. Raises AgentError when it cannot be read, or holds no record."""
+    reader = _Reader(name_of(path))
     try:
-        with path.open("rb") as file, gzip.open(file) if file.peek(2)[:2] == _GZIP else file as plain:
+        with _opened(path) as file, gzip.open(file) if file.peek(2)[:2] == _GZIP else file as plain:
             reader.read(plain)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}; name a results file") from error
+        raise AgentError(f"{name_of(path)} cannot be read: {error.strerror or error}; name a results file") from error
     return reader.history()
+
+
+def name_of(path: Path) -> str:
+    """As people know it."""
+    return "standard input" if path == STDIN else str(path)
+
+
+def _opened(path: Path) -> io.BufferedReader:
+    return open(0, "rb", closefd=False) if path == STDIN else path.open("rb")  # noqa: PTH123, SIM115 - by its number
 
 
 class _Reader:
     """Takes the file apart line by line."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._cameras: dict[str, Growing] = {}
         self._reasons = {reason.value: code for code, reason in enumerate(Reason)}
         self._boots: dict[str, int] = {}
@@ -155,9 +166,9 @@ class _Reader:
     def history(self) -> History:
         faults = tuple(fault.named(cause) for cause, fault in self._faults.items())
         if not self._cameras:
-            found = f"{self._path} holds no result" if self._lines else f"{self._path} is empty"
+            found = f"{self._name} holds no result" if self._lines else f"{self._name} is empty"
             why = f" ({'; '.join(faults)})" if faults else ""
-            raise ConfigError(f"{found}{why}; name a file that a sink of type jsonl has written")
+            raise AgentError(f"{found}{why}; name a file that a sink of type jsonl has written")
         cameras = tuple(settled(name, self._cameras.pop(name)) for name in sorted(self._cameras))
         return History(cameras, tuple(self._reasons), faults)
 

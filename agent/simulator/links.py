@@ -14,6 +14,8 @@ from agent.simulator.terminal import tell
 
 _LEAST_SECONDS = 5.0
 """The last two seconds have no frames."""
+_LARGE_BYTES = 5_000_000
+"""Reading it takes seconds."""
 
 
 def chosen(options: argparse.Namespace) -> list[Scenario]:
@@ -28,6 +30,8 @@ def chosen(options: argparse.Namespace) -> list[Scenario]:
 
 
 def _of_trace(path: Path, seconds: float | None, rtt_s: float | None, outages: Sequence[Span]) -> Scenario:
+    if path.is_file() and path.stat().st_size > _LARGE_BYTES:
+        tell(f"reading {path}, {path.stat().st_size / 1e6:.0f} MB")
     whole = traces.read(path, rtt_s=rtt_s)
     for fault in whole.met.left_out if whole.met else ():
         tell(f"{path}: left out: {fault}")

@@ -21,9 +21,10 @@ _SEGMENT_BYTES = 8192
 _FIRST_WINDOW_BYTES = 14_600
 """TCP's initial window: ten segments of 1460 bytes."""
 _HANDSHAKE_BYTES = 400
-_DIAL_UPLINK_BYTES = 800
+DIAL_SENT_BYTES = 800
+"""What of a dial goes up, as pictures do; the rest comes down."""
 _IDLE_S = 1.0
-_KEPT_S = 20.0
+_KEPT_S = 60.0
 """As KEEP_S of agent/engines/_connector.py, which a simulation does not import."""
 _SYN_RTO_S = 1.0
 _RTO_S = 0.3
@@ -129,7 +130,7 @@ class Uplink:
         """Try to open a connection, and keep it; the bytes that it takes. In an outage nothing comes of it."""
         if self._conditions.outage(self._agenda.now_s) is not None:
             return SYN_BYTES
-        self._agenda.at(self._connected_s(_SYN_RTO_S, _DIAL_UPLINK_BYTES), self._keep_dialled)
+        self._agenda.at(self._connected_s(_SYN_RTO_S, DIAL_SENT_BYTES), self._keep_dialled)
         return DIAL_BYTES
 
     def _keep_dialled(self) -> None:

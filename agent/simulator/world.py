@@ -9,7 +9,7 @@ from agent.case import LOCAL_WORTH
 from agent.flow import Route, Rung
 from agent.simulator.agenda import Agenda
 from agent.simulator.conditions import Camera, Conditions
-from agent.simulator.uplink import Uplink, Upload
+from agent.simulator.uplink import DIAL_SENT_BYTES, Uplink, Upload
 from agent.simulator.worker import Worker
 from agent.ticket import HANDOVER_S
 
@@ -86,6 +86,7 @@ class World:
         """By sequence number: requests without an answer."""
         self.dials = 0
         self.dialled_bytes = 0
+        """Sent up for dials."""
         self.worker = Worker(self.agenda, camera.local_s, on_done=lambda _: self.policy.on_worker_free())
         self._uplink = Uplink(conditions, self.agenda, self)
         self._loaded_s: float | None = None
@@ -130,7 +131,7 @@ class World:
         """Try to open a connection; the bytes that it takes."""
         size_bytes = self._uplink.dial()
         self.dials += 1
-        self.dialled_bytes += size_bytes
+        self.dialled_bytes += min(size_bytes, DIAL_SENT_BYTES)
         return size_bytes
 
     def on_begun(self, upload: Upload) -> None:
