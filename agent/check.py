@@ -3,6 +3,8 @@
 Runs on the main thread; each part is opened, used once and closed.
 """
 
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,14 +17,22 @@ import numpy as np
 from agent import imaging, plugins
 from agent.clock import Clock, SystemClock
 from agent.config import Config
-from agent.errors import AgentError
+from agent.errors import AgentError, Cause, EngineError
 from agent.flow import Answer, Frame, Pixels
 from agent.options import Options
 from agent.ports import Context
+from agent.sinks import jsonl
 
 _LIMIT_S = 15.0
 _TRIAL_SIZE = (480, 640, 3)
 _TRIAL_BYTES = 65_536
+_ERROR_NUMBER = re.compile(r"\[Errno -?\d+\] ")
+_CURES = {
+    Cause.CONNECT: "does a server listen there, and are host and port of engines.cloud.url right?",
+    Cause.TIMEOUT: "try again, for its model may have to load first; else look at the network and engines.cloud.url",
+    Cause.NETWORK: "try again; else look at the network, and for a proxy or firewall on the way",
+}
+"""What to do where the engine says only what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +66,35 @@ def _tried(part: str, trial: Callable[[], str]) -> Finding:
     try:
         return Finding(part, fine=True, text=trial())
     except AgentError as error:
-        return Finding(part, fine=False, text="; ".join(str(error).splitlines()))
+        cure = _CURES.get(error.cause) if isinstance(error, EngineError) else None
+        lines = [_ERROR_NUMBER.sub("", line) for line in str(error).splitlines()]
+        return Finding(part, fine=False, text="; ".join([*lines, cure] if cure else lines))
 
 
 def _try_state(state_dir: Path) -> str:
     """Whether budget and undelivered results can be kept there; nothing is left behind."""
-    folder = next(path for path in (state_dir, *state_dir.absolute().parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(_TRIAL_BYTES))
-            file.flush()
+        folder, free_mb = _room(state_dir)
     except OSError as error:
         cure = "free some space, or set XDG_STATE_HOME (as a service: StateDirectory) to a folder that can be written"
         raise AgentError(f"{state_dir} cannot be written: {error.strerror}; {cure}") from error
-    return f"{state_dir} can be written, {shutil.disk_usage(folder).free / 1e6:.0f} MB are free"
+    can = "can be written" if folder == state_dir.absolute() else "is not there yet, and can be created"
+    return f"{state_dir} {can}; {free_mb:.0f} MB are free"
+
+
+def _room(folder: Path) -> tuple[Path, float]:
+    """The folder or, where it is absent, the one it would come into, and the megabytes that are free there.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    folder = folder.absolute()
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(_TRIAL_BYTES))
+        file.flush()
+    return folder, shutil.disk_usage(folder).free / 1e6
 
 
 def _try_source(options: Options, context: Context) -> str:
@@ -114,9 +139,24 @@ def _timed(engine: object, infer: Callable[[float], Answer], clock: Clock) -> st
 
 
 def _try_sink(options: Options, context: Context) -> str:
+    if isinstance(options, jsonl.Options):
+        path = context.base_dir / options.path.expanduser()
+        if not os.path.lexists(path):
+            return _would_create(path)
     sink = plugins.build_sink(options, context)
     try:
         sink.open()
         return f"{sink!r} can be reached"
     finally:
         sink.close()
+
+
+def _would_create(path: Path) -> str:
+    """What a start of the agent makes; a check makes nothing. Raises AgentError where it cannot be made."""
+    try:
+        folder, free_mb = _room(path.parent)
+    except OSError as error:
+        cure = "free some space, let the agent's user write there, or name another path"
+        raise AgentError(f"{path} cannot be created: {error.strerror}; {cure}") from error
+    absent = "" if folder == path.parent.absolute() else f" with its folder {path.parent}, which is absent"
+    return f"{path} is not there yet; the agent creates it{absent}; {free_mb:.0f} MB are free"

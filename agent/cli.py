@@ -1,6 +1,7 @@
 """The command line: words for people, and exit codes. Main thread."""
 
 import argparse
+import contextlib
 import json
 import logging
 import math
@@ -10,37 +11,51 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-import agent
-from agent import app, check, config, demo, logs, sdnotify
-from agent.config import Config
-from agent.console import Terminal, summary
-from agent.emulator import server
-from agent.errors import AgentError, ConfigError
-from agent.explain import command as explain
-from agent.simulator import command as simulate
+_EXIT_INTERRUPTED = 130
+"""What a shell expects after Ctrl-C: 128 and the signal's number."""
+try:
+    import agent
+    from agent import app, check, config, demo, logs, sdnotify
+    from agent.config import Config
+    from agent.console import Terminal, ensure_streams, say, summary
+    from agent.emulator import server
+    from agent.errors import AgentError, ConfigError
+    from agent.explain import command as explain
+    from agent.simulator import command as simulate
+except KeyboardInterrupt:  # this takes a while
+    sys.exit(_EXIT_INTERRUPTED)
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
 _log = logging.getLogger(__name__)
 _SUMMARY_EVERY_S = 10.0
-_EXIT_INTERRUPTED = 130
-"""What a shell expects after Ctrl-C: 128 and the signal's number."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0 done, 1 failed, 78 the configuration is wrong."""
-    options = _parser().parse_args(arguments)
+    try:
+        ensure_streams()
+        return _carried_out(_parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+
+
+def _carried_out(options: argparse.Namespace) -> int:
     try:
         code: int = options.command(options)
     except ConfigError as error:
-        for problem in error.problems:
-            print(logs.redact(problem), file=sys.stderr)  # noqa: T201 - for the person at the terminal
-        return app.EXIT_CONFIG
+        _tell(error.problems)
+        return int(options.exit_if_wrong)
     except AgentError as error:
-        print(logs.redact(str(error)), file=sys.stderr)  # noqa: T201 - same
+        _tell([str(error)])
         return app.EXIT_FAILED
-    except KeyboardInterrupt:
-        return _EXIT_INTERRUPTED
     return code
+
+
+def _tell(problems: Sequence[str]) -> None:
+    """On standard error, if anybody reads it."""
+    with contextlib.suppress(OSError):
+        for problem in problems:
+            print(logs.redact(problem), file=sys.stderr, flush=True)  # noqa: T201 - for the person at the terminal
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 failed, 2 the command line is wrong, 78 the configuration is wrong.",
     )
     parser.add_argument("--version", action="version", version=f"vedette {agent.__version__}")
+    parser.set_defaults(exit_if_wrong=app.EXIT_CONFIG)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     _add_agent(commands)
@@ -80,11 +96,11 @@ def _add_tools(commands: Commands) -> None:
 
     explains = commands.add_parser("explain", help="say why the frames of a results file went where they went")
     explain.add_arguments(explains)
-    explains.set_defaults(command=explain.run)
+    explains.set_defaults(command=explain.run, exit_if_wrong=app.EXIT_FAILED)  # it reads no configuration
 
     simulates = commands.add_parser("simulate", help="try the router on recorded or made-up links")
     simulate.add_arguments(simulates)
-    simulates.set_defaults(command=simulate.run)
+    simulates.set_defaults(command=simulate.run, exit_if_wrong=app.EXIT_FAILED)  # nor does this
 
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
     schema.set_defaults(command=_schema)
@@ -104,22 +120,37 @@ def _run(options: argparse.Namespace) -> int:
     if options.config is not None:
         settings = config.load(options.config)
         folder = options.config.resolve().parent
-        return _run_with(settings, terminal, options.seconds, base_dir=folder, state_dir=app.state_dir())
+        return _run_with(settings, terminal, options.seconds, folders=(folder, app.state_dir()))
     terminal.write(
         "No configuration given: a drawn scene, the shipped model and an emulated hosted API whose link changes.\n"
         f"Results go to {demo.results_file()}. Stop with Ctrl-C. For your own cameras: vedette run CONFIG.yaml\n"
     )
     terminal.flush()
     with demo.defaults(print_results=not sys.stdout.isatty()) as shown:
-        return _run_with(shown.config, terminal, options.seconds, base_dir=Path.cwd(), state_dir=shown.state_dir)
+        folders = Path.cwd(), shown.state_dir
+        return _run_with(shown.config, terminal, options.seconds, folders=folders, trial=True)
 
 
-def _run_with(settings: Config, terminal: Terminal, seconds: float | None, *, base_dir: Path, state_dir: Path) -> int:
+def _run_with(
+    settings: Config, terminal: Terminal, seconds: float | None, *, folders: tuple[Path, Path], trial: bool = False
+) -> int:
+    """Run the agent.
+
+    Args:
+        settings: the checked configuration.
+        terminal: where people look.
+        seconds: how long; None: until stopped.
+        folders: where relative paths start, and where state is kept.
+        trial: nothing outlasts it.
+    """
     journal = sdnotify.under_journal()
     logs.setup(terminal, level=settings.log.level, with_time=not journal, journal=journal)
     for note in settings.notes:
         _log.warning("%s", note)
-    running = app.build(settings, base_dir=base_dir, state_dir=state_dir)
+    running = app.build(settings, base_dir=folders[0], state_dir=folders[1])
+    if trial:
+        for courier in running.couriers:
+            courier.outbox.keep_nothing()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: running.stop.ask())
     try:
@@ -148,13 +179,13 @@ def _teller(terminal: Terminal) -> Callable[[app.Agent], str]:
 
 def _check(options: argparse.Namespace) -> int:
     settings = config.load(options.config)
-    print(f"ok    {options.config}: {len(settings.cameras)} camera(s), routing {settings.mode.value}")  # noqa: T201
+    say(f"ok    {options.config}: {len(settings.cameras)} camera(s), routing {settings.mode.value}")
     if not options.probe:
         return app.EXIT_DONE
     logs.setup(sys.stderr, level="error", with_time=False)
     fine = True
     for finding in check.probe(settings, base_dir=options.config.resolve().parent, state_dir=app.state_dir()):
-        print(logs.redact(str(finding)), flush=True)  # noqa: T201 - the command's output
+        say(logs.redact(str(finding)))
         fine = fine and finding.fine
     return app.EXIT_DONE if fine else app.EXIT_FAILED
 
@@ -166,10 +197,10 @@ def _emulate(options: argparse.Namespace) -> int:
 
 
 def _schema(_: argparse.Namespace) -> int:
-    print(json.dumps(config.json_schema(), indent=2))  # noqa: T201 - the command's output
+    say(json.dumps(config.json_schema(), indent=2))
     return app.EXIT_DONE
 
 
 def _version(_: argparse.Namespace) -> int:
-    print(f"vedette {agent.__version__}")  # noqa: T201 - the command's output
+    say(f"vedette {agent.__version__}")
     return app.EXIT_DONE

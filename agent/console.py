@@ -5,11 +5,13 @@ import errno
 import math
 import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 from typing import TextIO
 
 from agent.app import Agent
+from agent.errors import AgentError
 from agent.flow import Fate, Route
 from agent.telemetry import CameraStatus
 from agent.uplink import Uplink
@@ -17,6 +19,38 @@ from agent.uplink import Uplink
 _CLEAR = "\r\x1b[2K"
 _DEAD = (errno.EIO, errno.EPIPE)
 """What a write says when a terminal, or the reader of a pipe, is gone for good."""
+
+
+def ensure_streams() -> None:
+    """Let standard input, output and error lead nowhere where the caller closed them.
+
+    Otherwise the next file or socket would get their number, and whatever is printed.
+    """
+    for number in range(3):
+        if not _is_open(number):
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - as long as the program
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def say(text: str) -> None:
+    """The command's output, for whoever still reads: `| head` is no error, a full disk is. Raises AgentError."""
+    try:
+        print(text, flush=True)  # noqa: T201 - that is what this is for
+    except OSError as error:
+        with Path(os.devnull).open("wb") as nowhere:  # else Python would try again at its end, and complain
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise AgentError(f"the output cannot be written: {error.strerror}") from error
 
 
 class Terminal:
@@ -103,8 +137,13 @@ def _newest(status: CameraStatus) -> str:
 def _counts(status: CameraStatus) -> str:
     rate = "" if status.rate_fps is None else f"{status.rate_fps:.1f}/s "
     counts = " ".join(f"{route.value} {status.routes.get(route, 0)}" for route in Route)
-    troubles = {"late": status.late, "failed": status.fates.get(Fate.FAILED, 0), "unreadable": status.unreadable}
-    return f"{rate}{counts}" + "".join(f" {name} {count}" for name, count in troubles.items() if count)
+    others = {
+        "corrected": status.corrections,
+        "late": status.late,
+        "failed": status.fates.get(Fate.FAILED, 0),
+        "unreadable": status.unreadable,
+    }
+    return f"{rate}{counts}" + "".join(f" {name} {count}" for name, count in others.items() if count)
 
 
 def _link(uplink: Uplink, now_s: float) -> str:

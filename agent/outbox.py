@@ -45,6 +45,9 @@ class Outbox(Protocol):
     def settle(self, batch: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None:
         """Remove what was accepted or rejected."""
 
+    def keep_nothing(self) -> None:
+        """There is no next start: what still waits at the end is gone."""
+
     def close(self) -> None:
         """Keep what still waits for the next start."""
 
@@ -61,6 +64,7 @@ class MemoryOutbox:
         The file stays until all of it has been delivered: a crash before that repeats results rather than lose them.
         """
         self._kept = kept
+        self._keeps = True
         self._limit_bytes = limit_bytes
         self._changed = threading.Condition()
         self._waiting: deque[Delivery] = deque()
@@ -119,14 +123,20 @@ class MemoryOutbox:
         self._delivered += outcome is Outcome.ACCEPTED
         self._rejected += outcome is Outcome.REJECTED
 
+    def keep_nothing(self) -> None:
+        """See Outbox."""
+        self._keeps = False
+
     def close(self) -> None:
         """See Outbox."""
         with self._changed:
             waiting = tuple(self._waiting)
-            _keep(self._kept, waiting)
-        if waiting:
+            kept = self._keeps and _keep(self._kept, waiting)
+        if waiting and kept:
             detail = logs.fields(count=len(waiting), path=self._kept)
             _log.warning("undelivered results are kept, and sent at the next start %s", detail)
+        elif waiting and not self._keeps:
+            _log.warning("undelivered results are lost with the end of this run %s", logs.fields(count=len(waiting)))
 
     def status(self) -> OutboxStatus:
         """See Outbox."""
@@ -174,15 +184,21 @@ def _set_aside(path: Path, readable: Sequence[Delivery], *, damaged: int) -> Non
     _keep(path, readable)
 
 
-def _keep(path: Path, waiting: Sequence[Delivery]) -> None:
-    """Write `waiting` to the file `path`, or remove it when there is nothing to keep; a failure is said, not raised."""
-    if not waiting and not path.exists():
-        return
+def _keep(path: Path, waiting: Sequence[Delivery]) -> bool:
+    """Write `waiting` to the file `path`, or remove it when there is nothing to keep; whether that went well.
+
+    A failure is said, not raised.
+    """
     try:
         _write(path, waiting)
     except OSError as error:
         detail = logs.fields(path=path, results=len(waiting), cause=error.strerror)
-        _log.error("undelivered results cannot be kept %s", detail)
+        if waiting:
+            _log.error("undelivered results cannot be kept %s", detail)
+        elif os.path.lexists(path):
+            _log.error("delivered results may come again at the next start: their file cannot be removed %s", detail)
+        return False
+    return True
 
 
 def _write(path: Path, waiting: Sequence[Delivery]) -> None:

@@ -33,6 +33,13 @@ class Kind(str, Enum):
     """An error with `status`, and Retry-After when `retry_after_s` is given."""
 
 
+FORMS = (
+    f"what meets every request, or with :requests=N the next N: {', '.join(kind.value for kind in Kind)}; as in "
+    "delay:2.0, drip:0.1 (seconds), status:429:retry_after_s=3 (default: none)"
+)
+"""For people."""
+
+
 class Wire(Protocol):
     """What a fault asks of the link that carries a request. An unknown port is a request that did not come by it."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from agent.emulator import replies
 from agent.errors import ConfigError
@@ -70,3 +71,20 @@ def _key(text: str) -> tuple[str, Verdict]:
     if not key or (equals and word not in known):
         raise ConfigError(f"the key {text!r} is not KEY or KEY=VERDICT; verdicts are {', '.join(known)}")
     return key, Verdict(word) if equals else Verdict.OK
+
+
+def lines_of(path: Path) -> list[str]:
+    """The keys of a file as `parse` takes them, one a line.
+
+    Raises:
+        ConfigError: it cannot be read, or holds none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except OSError as error:
+        raise ConfigError(f"the key file {path} cannot be read: {error.strerror}; check path and rights") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the key file {path} is not text; put a key on each line") from error
+    if not lines:
+        raise ConfigError(f"the key file {path} is empty; put a key on each line")
+    return lines

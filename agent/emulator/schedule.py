@@ -26,6 +26,11 @@ _PHASE = re.compile(
     rf"(?::(?P<seconds>{_NUMBER}))?"
 )
 _BY_HAND = "by hand"
+FORMS = (
+    f"what the link does, again and again: good:15,slow:10,dead:8 (seconds each), of the presets {', '.join(PRESETS)} "
+    "and links of your own, which need a name: mine=2mbit/60ms:10. One phase alone needs no seconds and lasts: slow"
+)
+"""For people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,8 @@ def _phase(text: str) -> Phase:
     match = _PHASE.fullmatch(text)
     known = ", ".join(PRESETS)
     if match is None:
-        raise ConfigError(f"the link phase {text!r} is neither PRESET:SECONDS ({known}) nor name=2mbit/60ms:SECONDS")
+        allowed = f"neither PRESET:SECONDS ({known}) nor NAME=2mbit/60ms:SECONDS, for example mine=2mbit/60ms:10"
+        raise ConfigError(f"the link phase {text!r} is {allowed}")
     name, seconds = match["name"], match["seconds"]
     if match["rate"] is None and name not in PRESETS:
         raise ConfigError(f"there is no link preset {name!r}; there are {known}, or write {name}=2mbit/60ms:10")

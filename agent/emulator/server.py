@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import math
 import re
 import signal
 import socket
@@ -88,29 +89,36 @@ class EmulatorSettings:
         """Refuse what cannot be served. Raises ConfigError with one sentence for each mistake."""
         problems = [*_address_problems(self), *_number_problems(self)]
         if not _PROJECT.fullmatch(self.project) or self.project.startswith("emulator/"):
-            problems.append(f"the project {self.project!r} is not PROJECT/VERSION, for example shapes/1")
+            problems.append(f"--project {self.project!r} is not PROJECT/VERSION, for example shapes/1")
         if problems:
             raise ConfigError(*problems)
 
 
 def _address_problems(settings: EmulatorSettings) -> Iterator[str]:
-    for name in ("port", "control_port"):
-        port = getattr(settings, name)
+    for option, port in (("--port", settings.port), ("--control-port", settings.control_port)):
         if not 0 <= port <= 65535:  # noqa: PLR2004 - the range of TCP ports
-            yield f"the {name} {port} is not 0..65535"
+            yield f"{option} is {port}; give 0 to 65535"
     if not settings.allow_remote and not _is_loopback(settings.host):
-        yield f"the host {settings.host!r} is not this machine alone; use {LOOPBACK}, or allow remote clients"
+        yield f"--host {settings.host!r} is not this machine alone; use {LOOPBACK}, or add --allow-remote"
 
 
 def _number_problems(settings: EmulatorSettings) -> Iterator[str]:
-    for name in ("cold_start_s", "idle_unload_s", "server_s", "server_spread"):
-        value = getattr(settings, name)
-        if not 0 <= value < float("inf"):
-            yield f"the {name} is {value:g}; give 0 or more"
-    for name in ("rate_limit_per_s", "retry_after_s", "max_body_bytes"):
-        value = getattr(settings, name)
-        if value is not None and not 0 < value < float("inf"):
-            yield f"the {name} is {value:g}; give a number above 0"
+    """By the names of the command line, where it has them."""
+    from_0 = {
+        "--cold-start-s": settings.cold_start_s,
+        "--idle-unload-s": settings.idle_unload_s,
+        "--server-ms": settings.server_s * 1000,
+        "server_spread": settings.server_spread,
+    }
+    yield from (f"{name} is {value:g}; give 0 or more" for name, value in from_0.items() if not 0 <= value < math.inf)
+    above_0 = {
+        "--rate-limit-per-s": settings.rate_limit_per_s,
+        "retry_after_s": settings.retry_after_s,
+        "max_body_bytes": settings.max_body_bytes,
+    }
+    for name, limit in above_0.items():
+        if limit is not None and not 0 < limit < math.inf:
+            yield f"{name} is {limit:g}; give a number above 0"
 
 
 def _is_loopback(host: str) -> bool:
@@ -322,6 +330,11 @@ def _announce(emulator: Emulator) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `vedette emulate`."""
+    parser.description = (
+        "Serve the hosted API on this machine until stopped, with an on-device model behind it, faults on demand and a "
+        "link that is as slow as you ask. Point engines.cloud.url at the address it prints. What it does at the moment "
+        "is told and changed at /emulator."
+    )
     defaults = EmulatorSettings()
     add = parser.add_argument
     add("--host", default=defaults.host, help="address to listen on (default %(default)s)")
@@ -331,15 +344,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", default=defaults.model, help="a .tflite file, a package folder or a shipped package (%(default)s)")
     add("--project", default=defaults.project, help="the model id that clients ask for (default %(default)s)")
     verdicts = ", ".join(verdict.value for verdict in Verdict)
-    add("--key", action="append", metavar="KEY[=VERDICT]", help=f"a key the server knows, again for more; {verdicts}")
+    key_help = f"a key the server knows, again for more; {verdicts} (default, without --key-file: {DEFAULT_KEYS[0]})"
+    add("--key", action="append", metavar="KEY[=VERDICT]", help=key_help)
     add("--key-file", type=Path, metavar="PATH", help="a file of such keys, one a line; other users see --key in ps")
     add("--cold-start-s", type=float, default=defaults.cold_start_s, help="seconds to load the model (%(default)s)")
     add("--idle-unload-s", type=float, default=defaults.idle_unload_s, help="idle seconds until unloaded (%(default)s)")
     add("--server-ms", type=float, default=0.0, help="mean milliseconds a request takes beside the inference (0)")
     add("--rate-limit-per-s", type=float, help="requests a second before 429 (default: no limit)")
-    add("--fault", metavar="FAULT", help="delay:2.0, drip:0.1, reset, blackhole, status:429:retry_after_s=3, ...")
-    presets = ", ".join(schedule.PRESETS)
-    add("--link", metavar="PHASES", help=f"good:15,slow:10,dead:8; presets {presets}, or name=2mbit/60ms:10")
+    add("--fault", metavar="FAULT", help=faults.FORMS)
+    add("--link", metavar="PHASES", help=f"{schedule.FORMS} (default: as fast as this machine)")
     add("--once", action="store_true", help="stay in the last link phase instead of beginning again")
     add("--until-input-ends", action="store_true", help="end when standard input, a pipe or a terminal, has ended")
 
@@ -363,21 +376,7 @@ def settings_from(args: argparse.Namespace) -> EmulatorSettings:
         rate_limit_per_s=args.rate_limit_per_s,
         fault=faults.parse(args.fault) if args.fault else None,
         schedule=schedule.parse(args.link, once=args.once) if args.link else None,
-        keys=keys.parse([*(args.key or ()), *_keys_in(args.key_file)] or DEFAULT_KEYS),
+        keys=keys.parse([*(args.key or ()), *(keys.lines_of(args.key_file) if args.key_file else ())] or DEFAULT_KEYS),
         key_file=args.key_file,
         until_input_ends=args.until_input_ends,
     )
-
-
-def _keys_in(path: Path | None) -> list[str]:
-    if path is None:
-        return []
-    try:
-        lines = path.read_text(encoding="utf-8").split()
-    except OSError as error:
-        raise ConfigError(f"the key file {path} cannot be read: {error.strerror}; check path and rights") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the key file {path} is not text; put a key on each line") from error
-    if not lines:
-        raise ConfigError(f"the key file {path} is empty; put a key on each line")
-    return lines

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent import history
 from agent.chart import timeline
-from agent.errors import AgentError, ChartError
+from agent.errors import AgentError, ChartError, ConfigError
 from agent.explain import figures, moments
 from agent.explain.moments import Moment
 from agent.explain.report import explanation
@@ -29,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Read a results file and say, for each camera, why its frames went where they went: in tables, and as a "
         "picture over time. The picture needs Matplotlib: pip install matplotlib."
     )
-    parser.add_argument("results", type=Path, help="a file that a sink of type jsonl has written, compressed by gzip or not; -: standard input")
+    parser.add_argument(
+        "results",
+        type=Path,
+        help="a file that a sink of type jsonl has written, compressed by gzip or not; -: standard input",
+    )
     parser.add_argument(
         "--camera", action="append", metavar="NAME", help="only this camera, as NAME or AGENT/NAME; may come repeatedly"
     )
@@ -50,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
     """Do it; the exit code.
 
     Raises:
-        AgentError: the file cannot be read or holds no result, the options leave nothing of it, or the output cannot
-            be written.
+        ConfigError: the file cannot be read or holds no result, or the options leave nothing of it.
+        AgentError: the output cannot be written.
     """
     read = history.read(options.results)
     cameras = _between(_chosen(read, options.camera), options.since, options.until)
@@ -82,7 +86,9 @@ def _say(text: str) -> None:
 
 def _head(path: Path, read: History) -> str:
     frames = sum(len(camera.frames) for camera in read.cameras)
-    lines = [f"{history.name_of(path)}: {figures.plural(frames, 'frame')} of {figures.plural(len(read.cameras), 'camera')}"]
+    lines = [
+        f"{history.name_of(path)}: {figures.plural(frames, 'frame')} of {figures.plural(len(read.cameras), 'camera')}"
+    ]
     return "\n".join([*lines, *(f"  left out: {fault}" for fault in read.faults)])
 
 
@@ -102,12 +108,12 @@ def _beside(results: Path) -> Path | None:
 
 
 def _chosen(read: History, names: Sequence[str] | None) -> list[CameraHistory]:
-    """The cameras of these names, all without any. Raises AgentError for one that the file does not have."""
+    """The cameras of these names, all without any. Raises ConfigError for one that the file does not have."""
     if not names:
         return list(read.cameras)
     for name in names:
         if not any(_is(camera, name) for camera in read.cameras):
-            raise AgentError(_no_such_camera(read, name))
+            raise ConfigError(_no_such_camera(read, name))
     return [camera for camera in read.cameras if any(_is(camera, name) for name in names)]
 
 
@@ -125,7 +131,7 @@ def _no_such_camera(read: History, name: str) -> str:
 
 
 def _between(cameras: list[CameraHistory], since: Moment | None, until: Moment | None) -> list[CameraHistory]:
-    """What was captured from `since` up to `until`. Raises AgentError when that is nothing."""
+    """What was captured from `since` up to `until`. Raises ConfigError when that is nothing."""
     known = [camera.frames.at_s for camera in cameras if len(camera.frames)]
     if not known or (since is None and until is None):
         return cameras
@@ -136,7 +142,7 @@ def _between(cameras: list[CameraHistory], since: Moment | None, until: Moment |
     if kept:
         return kept
     asked = " ".join(f"{option} {at.text}" for option, at in (("--since", since), ("--until", until)) if at)
-    raise AgentError(f"{asked}: no frame was captured then; the file has {figures.period(begin_s, end_s)}")
+    raise ConfigError(f"{asked}: no frame was captured then; the file has {figures.period(begin_s, end_s)}")
 
 
 def _cut(camera: CameraHistory, since_s: float, until_s: float) -> CameraHistory:

@@ -46,7 +46,7 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _summary(camera: CameraHistory, reasons: Sequence[str]) -> list[str]:
-    frames = camera.frames
+    frames, corrected = camera.frames, _corrected(camera.corrections)
     begin_s, end_s, pauses = float(frames.at_s[0]), float(frames.at_s[-1]), int(frames.span[-1] - frames.span[0])
     paused = f", with {figures.plural(pauses, 'restart')} or long pause{'s' * (pauses > 1)}" if pauses else ""
     late = int(np.count_nonzero(frames.late))
@@ -55,7 +55,7 @@ def _summary(camera: CameraHistory, reasons: Sequence[str]) -> list[str]:
         f"{camera.name}   {figures.period(begin_s, end_s)}, {figures.length(end_s - begin_s)}{paused}",
         (
             f"  {figures.plural(len(frames), 'frame')}: {figures.share(by_cloud)} answered by the cloud, "
-            f"{figures.share(~frames.late)} in time{f' ({late} late)' if late else ''}, {_corrected(camera.corrections)}"
+            f"{figures.share(~frames.late)} in time{f' ({late} late)' if late else ''}, {corrected}"
         ),
     ]
     lines += _stayed(frames.where(~by_cloud), reasons)
@@ -67,7 +67,11 @@ def _summary(camera: CameraHistory, reasons: Sequence[str]) -> list[str]:
 def _corrected(corrections: Columns) -> str:
     """How many of the device's answers the cloud's replaced, and when."""
     late = int(np.count_nonzero(corrections.late))
-    return f"{len(corrections) - late} corrected by the cloud in time and {late} late" if len(corrections) else "none corrected"
+    return (
+        f"{len(corrections) - late} corrected by the cloud in time and {late} late"
+        if len(corrections)
+        else "none corrected"
+    )
 
 
 def _stayed(frames: Columns, reasons: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from agent.errors import AgentError
+from agent.errors import ConfigError
 from agent.flow import Reason, Route
 from agent.history.columns import HEDGES, History
 from agent.history.order import (
@@ -65,13 +65,13 @@ class _Fault:
 
 
 def read(path: Path) -> History:
-    """Read a results file, or standard input for STDIN. Raises AgentError when it cannot be read, or holds no record."""
+    """Read a results file, or STDIN. Raises ConfigError when it cannot be read, or holds no record."""
     reader = _Reader(name_of(path))
     try:
         with _opened(path) as file, gzip.open(file) if file.peek(2)[:2] == _GZIP else file as plain:
             reader.read(plain)
     except OSError as error:
-        raise AgentError(f"{name_of(path)} cannot be read: {error.strerror or error}; name a results file") from error
+        raise ConfigError(f"{name_of(path)} cannot be read: {error.strerror or error}; name a results file") from error
     return reader.history()
 
 
@@ -81,7 +81,7 @@ def name_of(path: Path) -> str:
 
 
 def _opened(path: Path) -> io.BufferedReader:
-    return open(0, "rb", closefd=False) if path == STDIN else path.open("rb")  # noqa: PTH123, SIM115 - by its number
+    return open(0, "rb", closefd=False) if path == STDIN else path.open("rb")
 
 
 class _Reader:
@@ -168,7 +168,7 @@ class _Reader:
         if not self._cameras:
             found = f"{self._name} holds no result" if self._lines else f"{self._name} is empty"
             why = f" ({'; '.join(faults)})" if faults else ""
-            raise AgentError(f"{found}{why}; name a file that a sink of type jsonl has written")
+            raise ConfigError(f"{found}{why}; name a file that a sink of type jsonl has written")
         cameras = tuple(settled(name, self._cameras.pop(name)) for name in sorted(self._cameras))
         return History(cameras, tuple(self._reasons), faults)
 

@@ -33,6 +33,7 @@ def track(reasons: Sequence[Reason], *, fps: float = 10.0, budget: bool = False)
         span=np.zeros(count, np.int32),
         reason=codes,
         from_cloud=codes == REASONS.index("p_ok"),
+        corrected=np.zeros(count, np.bool_),
         late=np.zeros(count, np.bool_),
         took_ms=of(count, 120.0),
         deadline_ms=of(count, 500.0),
@@ -99,6 +100,15 @@ def test_a_single_frame_makes_a_picture_too(tmp_path: Path) -> None:
     assert pixels(tmp_path / "a.png").any()
 
 
+def test_what_the_cloud_corrected_in_time_is_shown_as_the_cloud_s(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    plain = track([Reason.STALLED] * 50)
+    timeline.draw(path, [plain], REASONS, title="a")
+    without = of_colour(path, BLUE)
+    timeline.draw(path, [replace(plain, corrected=~plain.corrected)], REASONS, title="a")
+    assert of_colour(path, BLUE) > without + 1000
+
+
 def test_no_frame_makes_no_picture(tmp_path: Path) -> None:
     with pytest.raises(ChartError, match="no picture: there is no frame to draw"):
         timeline.draw(tmp_path / "a.png", [track([])], REASONS, title="a")
@@ -131,6 +141,13 @@ def test_what_is_no_picture_of_ours_stays(tmp_path: Path, content: bytes) -> Non
     with pytest.raises(ChartError, match="is not a picture that vedette made, so it stays; name another file"):
         timeline.draw(path, [track([Reason.P_OK])], REASONS, title="a")
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a", ".png", "a.png.gz"])
+def test_another_ending_than_that_of_a_png_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ChartError, match=r"it would be a PNG, and .* does not end in \.png; name one that does"):
+        timeline.draw(tmp_path / name, [track([Reason.P_OK])], REASONS, title="a")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_takes_no_file_is_told(tmp_path: Path) -> None:

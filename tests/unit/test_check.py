@@ -177,7 +177,8 @@ def test_an_api_that_works_says_which_and_its_time(tmp_path: Path) -> None:
 def test_an_api_that_cannot_be_reached_is_said(tmp_path: Path, closed_port: int) -> None:
     found = of_engine(tmp_path, CLOUD.replace("URL", f"http://127.0.0.1:{closed_port}"))
     assert not found.fine
-    assert found.text.startswith("127.0.0.1 cannot be reached: ")
+    said = "127.0.0.1 cannot be reached: Connection refused; does a server listen there, and are host and port of"
+    assert found.text.startswith(said)
 
 
 def test_an_api_that_refuses_the_key_says_so_without_the_key(tmp_path: Path) -> None:
@@ -212,6 +213,22 @@ def test_a_file_that_can_be_written_is_said(tmp_path: Path) -> None:
     assert f"{tmp_path}/results.jsonl" in found.text
 
 
+def test_a_file_that_is_not_there_is_not_created_by_a_check(tmp_path: Path) -> None:
+    found = of_sink(tmp_path, "{type: jsonl, path: results.jsonl}")
+    assert found.fine
+    assert f"{tmp_path}/results.jsonl is not there yet; the agent creates it; " in found.text
+    found = of_sink(tmp_path, "{type: jsonl, path: a/b/results.jsonl}")
+    assert found.fine
+    assert f"the agent creates it with its folder {tmp_path}/a/b, which is absent; " in found.text
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_file_that_cannot_be_created_is_said(tmp_path: Path) -> None:
+    found = of_sink(tmp_path, "{type: jsonl, path: key/results.jsonl}")
+    assert not found.fine
+    assert "/key/results.jsonl cannot be created: Not a directory; free some space, let the agent's" in found.text
+
+
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     found = of_sink(tmp_path, "{type: jsonl, path: .}")
     assert not found.fine
@@ -236,8 +253,11 @@ def test_one_part_that_fails_does_not_stop_the_others(tmp_path: Path, closed_por
 def test_a_state_folder_that_can_be_written_is_said_and_stays_as_it_was(tmp_path: Path) -> None:
     found = findings(tmp_path)[-1]
     assert (found.part, found.fine) == ("state folder", True)
-    assert "can be written" in found.text
+    assert f"{tmp_path}/state is not there yet, and can be created; " in found.text
     assert not (tmp_path / "state").exists()
+    (tmp_path / "state").mkdir()
+    assert f"{tmp_path}/state can be written; " in findings(tmp_path)[-1].text
+    assert not list((tmp_path / "state").iterdir())
 
 
 def test_a_state_folder_that_cannot_be_written_is_said_with_the_cure(tmp_path: Path) -> None:

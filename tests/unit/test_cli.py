@@ -3,6 +3,8 @@
 import json
 import logging
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import yaml
 import agent
 from agent import check, cli
 
+PROGRAM = [sys.executable, "-m", "agent"]
 EXAMPLE = Path(__file__).parents[2] / "config" / "vedette.example.yaml"
 COMMANDS = ("run", "check", "emulate", "explain", "simulate", "schema", "version")
 GOOD = """\
@@ -114,6 +117,31 @@ def test_the_schema_refuses_what_the_agent_refuses(
     assert not jsonschema.Draft202012Validator(schema(capsys)).is_valid(data)
 
 
+@pytest.mark.parametrize("command", ["schema", "version"])
+def test_an_output_that_takes_nothing_is_said_in_a_sentence(command: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*PROGRAM, command], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "the output cannot be written: No space left on device\n")
+
+
+def test_the_help_of_the_emulator_says_what_it_is_and_how_a_link_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["emulate", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Serve the hosted API on this machine until stopped" in text
+    assert "links of your own, which need a name: mine=2mbit/60ms:10" in text
+    assert "One phase alone needs no seconds" in text
+    assert "emulator-key" in text
+
+
+@pytest.mark.parametrize("command", ["explain", "simulate"])
+def test_a_file_that_a_tool_cannot_read_is_no_wrong_configuration(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([command, str(tmp_path / "absent.jsonl")]) == 1
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/absent.jsonl cannot be read: No such file or directory")
+
+
 # check
 
 
@@ -191,6 +219,25 @@ def test_a_run_ends_with_0_when_the_last_camera_has_ended(shared: Path, tmp_path
     results = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text(encoding="utf-8").splitlines()]
     assert results
     assert {result["agent"] for result in results} == {"yard"}
+
+
+def test_a_run_whose_standard_error_was_closed_runs(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("MODEL", "shapes"))
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *PROGRAM, "run", path, "--seconds", "40"]
+    assert subprocess.run(command, timeout=50, check=False).returncode == 0
+    results = (tmp_path / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["agent"] for line in results] == ["yard"] * len(results) != []
+
+
+def test_the_trial_keeps_nothing_for_a_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bool] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        cli.app, "run", lambda running, **_: kept.extend(c.outbox._keeps for c in running.couriers) or 0
+    )
+    assert cli.main(["run", "--seconds", "1"]) == 0
+    assert kept
+    assert not any(kept)
 
 
 def test_a_run_with_a_model_that_is_not_there_ends_with_78_and_its_name(

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import logs
+from agent import console, logs
 from agent.console import Terminal
+from agent.flow import Route
+from agent.telemetry import CameraStatus
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LONG = "scene: cloud p_ok             120 ms | link: 90 ms | " + "counts " * 20
@@ -169,6 +171,38 @@ def test_a_file_gets_ordinary_output_and_no_live_line(tmp_path: Path) -> None:
         terminal.end()
         assert not terminal.live
     assert (tmp_path / "log").read_text(encoding="utf-8") == "a line\n"
+
+
+def test_corrections_are_counted_beside_the_routes() -> None:
+    counts = CameraStatus(
+        captured=12,
+        fates={},
+        unreadable=0,
+        corrections=9,
+        routes={Route.LOCAL: 12},
+        reasons={},
+        late=2,
+        newest=None,
+        recent_ms=None,
+        rate_fps=None,
+    )
+    assert console._counts(counts) == "local 12 cloud 0 corrected 9 late 2"
+
+
+# Streams that lead nowhere
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_no_file_gets_the_number_of_a_stream_that_was_closed(closed: str, tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from agent import console; console.ensure_streams()\n"
+        f"file = open({str(tmp_path / 'file')!r}, 'w'); print('to nobody', file=sys.stderr, flush=True)\n"
+        "os.write(2, b'nor to the file'); console.Terminal(sys.stderr).write('nor this'); console.say('x')\n"
+        "file.write(str(file.fileno() > 2)); file.close()"
+    )
+    command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, script]
+    assert subprocess.run(command, cwd=REPOSITORY, timeout=30, check=False).returncode == 0
+    assert (tmp_path / "file").read_text() == "True"
 
 
 # A terminal that dies

@@ -714,12 +714,13 @@ def test_every_option_arrives_in_its_setting() -> None:
     [
         ({"host": "0.0.0.0"}, "this machine alone"),  # noqa: S104 - what is refused
         ({"host": "example.org"}, "this machine alone"),
-        ({"port": 70000}, "not 0..65535"),
+        ({"port": 70000}, "--port is 70000; give 0 to 65535"),
         ({"project": "shapes"}, "PROJECT/VERSION"),
         ({"project": "emulator/1"}, "PROJECT/VERSION"),
-        ({"cold_start_s": -1}, "cold_start_s"),
-        ({"rate_limit_per_s": 0}, "rate_limit_per_s"),
-        ({"server_s": float("nan")}, "server_s"),
+        ({"cold_start_s": -1}, "--cold-start-s is -1; give 0 or more"),
+        ({"rate_limit_per_s": 0}, "--rate-limit-per-s is 0; give a number above 0"),
+        ({"server_s": float("nan")}, "--server-ms is nan"),
+        ({"server_s": -0.005}, "--server-ms is -5; give 0 or more"),
     ],
 )
 def test_a_wrong_setting_is_a_sentence(changes: dict[str, Any], word: str) -> None:

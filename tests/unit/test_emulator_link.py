@@ -306,7 +306,7 @@ def test_a_client_that_breaks_off_is_a_reset_for_the_server() -> None:
 def test_with_nobody_behind_it_a_connection_is_reset() -> None:
     with linked() as session:
         session.behind.listener.shutdown(socket.SHUT_RDWR)
-        with session.client() as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), session.client() as client:
             client.recv(16)
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from agent.explain.report import explanation
 from agent.flow import Answer, Decision, Fate, Hedge, Outlook, Prices, Reason, Result, Route, Rung, Timings
 from agent.record import Identity, delivery_of
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 IDENTITY = Identity("yard-north", "5f0c1f0e-7f0a-4f43-9d43-0a3f5e0f2a11")
 FIRST_WALL_S = 1_795_441_839.0
 """2026-11-23 13:50:39 UTC."""
@@ -175,7 +177,7 @@ def test_the_report_tells_how_many_frames_went_where_and_why(story: Path, capsys
     said = capsys.readouterr().out
     assert said.startswith(f"{story}: 172 frames of 2 cameras\n\nyard-north/gate   2026-11-23 13:50:39 to 13:50:47 UTC")
     text = words(said)
-    assert "86 frames: 64.0 % answered by the cloud, 100.0 % in time, 0 corrected by the cloud later" in text
+    assert "86 frames: 64.0 % answered by the cloud, 100.0 % in time, none corrected" in text
     assert "The device answered 31, most of them (18) with the reason p_low_bandwidth: the uplink is too slow" in text
     assert "p_ok 55 64.0 % cloud 100.0 % 350 0.90 / 0.40" in text
     assert "p_low_bandwidth 18 20.9 % device 0.0 % 80 0.31 / 0.60" in text
@@ -226,7 +228,7 @@ def test_corrections_and_restarts_and_an_unset_clock_are_told(
     explain(write(first, correction, *after), "--no-picture")
     text = words(capsys.readouterr().out)
     assert "1 min 2 s, with 1 restart or long pause" in text
-    assert "75.0 % in time (1 late), 1 corrected by the cloud later" in text
+    assert "75.0 % in time (1 late), 0 corrected by the cloud in time and 1 late" in text
     assert "The machine's clock was not known to be right" in text
 
 
@@ -239,9 +241,30 @@ def test_where_the_first_answer_goes_at_once_a_correction_in_time_counts_for_the
         results += [first, replace(result(n / 10, Reason.P_OK), revision=1, supersedes=0, late=n % 10 == 0)]
     explain(write(*results), "--no-picture")
     text = words(capsys.readouterr().out)
-    assert "40 frames: 90.0 % answered by the cloud, 100.0 % in time, 36 corrected by the cloud before that and" in text
+    assert "40 frames: 90.0 % answered by the cloud, 100.0 % in time, 36 corrected by the cloud in time and 4" in text
+    assert "The device answered 4, all with the reason p_ok" in text
     assert "0.9 to 1.0 40 90.0 % 90.0 %" in text
     assert "and for 90.0 % of these frames it did" in text
+
+
+def test_a_correction_counts_for_its_own_frame_only(write: Callable[..., Path]) -> None:
+    plain, corrected, restarted = (result(n / 10, Reason.P_OK, from_cloud=False) for n in range(3))
+    path = write(plain, corrected, replace(result(0.1, Reason.P_OK), revision=1, supersedes=0))
+    elsewhere = Identity(IDENTITY.agent, "77aa6c7e-11c0-4c39-8ac2-6f6f2a2f9d10")
+    other = replace(result(0.2, Reason.P_OK), revision=1, supersedes=0)
+    with path.open("ab") as file:
+        file.write(delivery_of(other, elsewhere).body + b"\n" + delivery_of(restarted, IDENTITY).body + b"\n")
+    (camera,) = history.read(path).cameras
+    assert camera.frames.cloud_in_time.tolist() == [False, True, False]
+
+
+def test_the_most_common_reason_is_most_of_them_only_where_it_is(
+    write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    reasons = [Reason.DEAD] * 4 + [Reason.STALLED] * 3 + [Reason.P_LOW_RTT] * 3
+    explain(write(*[result(n / 10, reason) for n, reason in enumerate(reasons)]), "--no-picture")
+    text = words(capsys.readouterr().out)
+    assert "The device answered 10, the most common reason (4) was dead: nothing gets through" in text
 
 
 def test_a_camera_with_corrections_only_is_told_as_such(
@@ -262,15 +285,44 @@ def test_what_was_left_out_is_named_at_the_top(story: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.splitlines()[1] == "  left out: line 173: torn: the file ends in the middle of it"
 
 
+def program(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run `vedette explain` as a process of its own."""
+    command = [sys.executable, "-m", "agent", "explain", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, check=False, **{"stdout": subprocess.PIPE} | options
+    )
+
+
 def test_a_reader_who_has_seen_enough_is_no_error(story: Path) -> None:
-    program = f"import sys; sys.path[:] = {sys.path!r}; from {Path(__file__).stem} import explain; "
-    program += "sys.exit(explain(*sys.argv[1:]))"
-    command = [sys.executable, "-c", program, str(story), "--no-picture"]
     read_end, write_end = os.pipe()
     os.close(read_end)
     with os.fdopen(write_end, "wb") as nobody:
-        done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False)
+        done = program(story, "--no-picture", stdout=nobody)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_output_that_takes_nothing_is_said_in_a_sentence(story: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = program(story, "--no-picture", stdout=full)
+    assert (done.returncode, done.stderr) == (1, "the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_standard_input_is_read_and_drawn_only_where_a_place_is_named(story: Path, name: str) -> None:
+    for arguments, last in (([], ""), (["--picture", story.with_name("a.png")], f"Picture: {story.parent}/a.png\n")):
+        with story.open("rb") as file:
+            done = program(name, *arguments, stdin=file)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"{'standard input' if name == '-' else name}: 172 frames of 2 cameras")
+        assert done.stdout.endswith(last)
+        assert ("Picture: " in done.stdout) == bool(last)
+    assert sorted(path.name for path in story.parent.iterdir()) == ["a.png", "results.jsonl"]
+
+
+def test_a_standard_input_without_results_is_refused_by_its_name() -> None:
+    done = program("-", stdin=subprocess.DEVNULL)
+    assert done.returncode == 1
+    assert done.stderr == "standard input is empty; name a file that a sink of type jsonl has written\n"
 
 
 # Which part
@@ -356,10 +408,11 @@ def test_the_picture_is_written_beside_the_results_and_the_last_line_says_where(
     assert sorted(path.name for path in story.parent.iterdir()) == ["results.jsonl", "results.png"]
 
 
-def test_the_picture_of_a_compressed_file_has_the_plain_name(write: Callable[..., Path]) -> None:
-    path = write(result(0.0, Reason.P_OK), name="results.jsonl.gz")
-    assert explain(path) == 0
-    assert path.with_name("results.png").exists()
+def test_files_of_like_names_have_a_picture_each(write: Callable[..., Path]) -> None:
+    for name in ("results.jsonl", "results.jsonl.gz", "results.gz"):
+        assert explain(write(result(0.0, Reason.P_OK), name=name)) == 0
+    (folder,) = {write(result(0.0, Reason.P_OK)).parent}
+    assert {path.name for path in folder.glob("*.png")} == {"results.png", "results.jsonl.gz.png", "results.gz.png"}
 
 
 def test_a_file_in_the_way_stays_and_the_exit_code_tells_only_who_asked(

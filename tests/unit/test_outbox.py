@@ -323,6 +323,45 @@ def test_a_folder_in_the_place_of_the_file_stops_neither_start_nor_end(
     assert said[1].startswith(f"undelivered results cannot be kept path={kept} results=1")
 
 
+def test_where_nothing_is_to_be_kept_nothing_is_said(kept: Path, caught: pytest.LogCaptureFixture) -> None:
+    kept.parent.write_text("in the way of the folder")
+    outbox = MemoryOutbox(kept)
+    caught.clear()
+    outbox.put(delivery(1))
+    assert accept(outbox) == [1]
+    outbox.close()
+    assert not caught.records
+
+
+def test_what_was_delivered_and_cannot_be_removed_is_said(kept: Path, caught: pytest.LogCaptureFixture) -> None:
+    kept.mkdir(parents=True)
+    outbox = MemoryOutbox(kept)
+    caught.clear()
+    outbox.close()
+    (said,) = [record.getMessage() for record in caught.records]
+    assert said.startswith("delivered results may come again at the next start: their file cannot be removed")
+
+
+def test_what_cannot_be_kept_is_not_said_to_be(kept: Path, caught: pytest.LogCaptureFixture) -> None:
+    kept.parent.write_text("in the way of the folder")
+    outbox = MemoryOutbox(kept)
+    outbox.put(delivery(1))
+    caught.clear()
+    outbox.close()
+    (said,) = [record.getMessage() for record in caught.records]
+    assert said.startswith(f"undelivered results cannot be kept path={kept} results=1")
+
+
+def test_a_run_that_has_no_next_start_keeps_nothing_and_says_so(kept: Path, caught: pytest.LogCaptureFixture) -> None:
+    outbox = MemoryOutbox(kept)
+    outbox.keep_nothing()
+    outbox.put(delivery(1))
+    outbox.close()
+    (said,) = [record.getMessage() for record in caught.records]
+    assert said == "undelivered results are lost with the end of this run count=1"
+    assert not kept.exists()
+
+
 def test_a_kept_file_holds_one_json_object_per_delivery(kept: Path) -> None:
     outbox = MemoryOutbox(kept)
     outbox.put(delivery(1))
