@@ -150,15 +150,14 @@ def _link(uplink: Uplink, now_s: float) -> str:
     view = uplink.link.view(now_s)
     if view.closed:
         return f"link: closed {view.closed_until_s - now_s:.0f} s ({view.closed_reason.value})"
-    outlook = view.outlook(0)
+    outlook, silent = view.outlook(0), math.isinf(view.answered_s)
     if outlook is None:
-        return (
-            "link: dead" if view.dead else "link: no answer yet" if math.isinf(view.answered_s) else "link: no answers"
-        )
+        return "link: dead" if view.dead else f"link: no answer{' yet' if silent else 's'}"
+    quiet = "no answer yet" if silent else f"quiet {max(0.0, now_s - view.answered_s):.0f} s"
     parts = (
         f"{outlook.uplink_mbit_s:.1f} Mbit/s rtt {outlook.rtt_s * 1000:.0f} ms server {outlook.server_s * 1000:.0f} ms"
     )
-    return f"link: {parts}{' dead' if view.dead else ''} quiet {max(0.0, now_s - view.answered_s):.0f} s"
+    return f"link: {parts}{' dead' if view.dead else ''} {quiet}"
 
 
 def _budget(uplink: Uplink) -> list[str]:

@@ -55,11 +55,6 @@ class Ticket:
         self._failure: str | None = None
 
     @property
-    def cloud_pending(self) -> bool:
-        """Whether the request is still without an outcome."""
-        return self._cloud in (_Run.WAITING, _Run.RUNNING)
-
-    @property
     def settle_s(self) -> float:
         """When the frame is settled with what there is, monotonic."""
         return self.decision.deadline_s - HANDOVER_S
@@ -142,7 +137,7 @@ class Ticket:
         """Publish the local answer, or nothing, if the table above says so."""
         if self.result is not None:
             return
-        waits = self.cloud_pending and not self._expired
+        waits = self._cloud in (_Run.WAITING, _Run.RUNNING) and not self._expired
         if self._held is not None and (self.decision.prompt or not waits):
             self.result = replace(self._held, answered_s=now_s, decision=self.decision, hedge=self._hedge)
         elif not waits and not self._local_to_come():

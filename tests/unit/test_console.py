@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes import FakeClock, InstantCloud, an_uplink
 
 from agent import console, logs
 from agent.console import Terminal
@@ -268,3 +269,14 @@ def test_a_program_whose_terminal_died_ends_as_if_nothing_had_been() -> None:
         window.close()
         process.communicate("\n", timeout=30)
     assert process.returncode == 3
+
+
+def test_a_link_that_was_measured_and_never_answered_says_so_and_not_for_how_long() -> None:
+    clock = FakeClock()
+    uplink = an_uplink(InstantCloud(clock), clock)
+    assert console._link(uplink, clock.now()) == "link: no answer yet"
+    uplink.link.note_sent(("cam", 1), size_bytes=20_000, now_s=clock.now(), due_s=clock.now() + 0.5)
+    clock.advance(1.0)
+    line = console._link(uplink, clock.now())
+    assert line.endswith("no answer yet")
+    assert "inf" not in line
