@@ -10,6 +10,7 @@ EngineUnavailable  an engine          pipeline, link       counts against the li
 EngineRefused      an engine          pipeline, router     the cloud is closed for minutes
 EngineBroken       an engine          app, pipeline        ends the start; later, a failed frame
 SinkUnavailable    a sink             supervisor, outbox   results are kept, back-off
+SinkTakenOver      a sink             supervisor           the same, and a minute's pause at least
 ChartError         chart              explain, simulator   words and tables without a picture
 """
 
@@ -107,9 +108,18 @@ class SinkError(AgentError):
 class SinkUnavailable(SinkError):
     """Not now: broker down, disk full. The results stay in the outbox."""
 
+    least_pause_s = 0.0
+    """Trying again sooner would do harm."""
+
     def __init__(self, message: str, cause: Cause = Cause.NETWORK) -> None:
         super().__init__(message)
         self.cause = cause
+
+
+class SinkTakenOver(SinkUnavailable):
+    """Another client goes by our name: each new connection of ours throws that one out, and it us."""
+
+    least_pause_s = 60.0
 
 
 class ChartError(AgentError):

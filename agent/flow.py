@@ -1,4 +1,4 @@
-"""The records a frame becomes on its way: Frame, Decision, Answer, Result, Delivery; and its one Fate. No state."""
+"""The records of a frame on its way: Frame, Decision, Answer, Result, Delivery; its one Fate; States. No state."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -264,6 +264,13 @@ class Result:
     """The revision that this one corrects; None when none was published."""
 
 
+class Kind(str, Enum):
+    """What a delivery tells of."""
+
+    RESULT = "result"
+    EVENT = "event"
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One message on its way to a sink: an id that never changes, and the bytes of the record."""
@@ -271,6 +278,7 @@ class Delivery:
     id: str
     camera: str
     body: bytes = field(repr=False)
+    kind: Kind = Kind.RESULT
 
 
 class Outcome(str, Enum):
@@ -279,3 +287,24 @@ class Outcome(str, Enum):
     ACCEPTED = "accepted"
     KEPT = "kept"
     REJECTED = "rejected"
+
+
+class Subject(str, Enum):
+    """What a state is about."""
+
+    HEALTH = "health"
+    """The agent: a JSON object."""
+    CAMERA = "camera"
+    """One camera: `online` or `offline`."""
+    COUNT = "count"
+    """How many objects of one class the newest result of a camera has: a whole number."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is true until the next one of its kind: only the newest is of interest, and none waits for a sink."""
+
+    subject: Subject
+    body: bytes
+    camera: str | None = None
+    class_name: str | None = None

@@ -9,6 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from agent import logs
 from agent.errors import ConfigError
+from agent.flow import Kind
+from agent.outbox import WhenFull
 
 BARE_SECRET = "bare_secret"  # noqa: S105 - the name of a mistake
 """The mistake of writing a secret itself; its value is never repeated."""
@@ -36,8 +38,37 @@ class Options(BaseModel):
             raise ValueError("there is no such user, or no home folder, for the ~ in it") from error
 
 
+class OutboxOptions(Options):
+    """What waits for a sink, and for how long."""
+
+    commit_interval_ms: int = Field(
+        1000,
+        ge=50,
+        le=60_000,
+        description="a result that no sink has taken is on the medium after at most so many milliseconds: what a power "
+        "cut or a kill may lose; more of them spare an SD card",
+    )
+    max_mb: float = Field(512.0, ge=1, description="most megabytes that wait, as they are stored: compressed")
+    max_age_hours: float = Field(0.0, ge=0, description="what has waited for longer is dropped; 0: nothing is too old")
+    when_full: WhenFull = Field(
+        WhenFull.DROP_OLDEST,
+        description="drop_oldest: the newest stay; drop_newest: the oldest stay; thin: every second stays, and again, "
+        "as a history that grows coarser with age",
+    )
+    keep_free_mb: float = Field(
+        200.0, ge=0, description="megabytes of the filesystem that are left free; with less, the outbox counts as full"
+    )
+
+
 class SinkOptions(Options):
     """The options of a sink."""
+
+    outbox: OutboxOptions = Field(default=OutboxOptions(), description="what waits while the sink cannot take it")
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What this sink is given."""
+        return frozenset({Kind.RESULT})
 
     @property
     def target(self) -> str:

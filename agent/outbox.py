@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,14 @@ from agent import logs
 from agent.flow import Delivery, Outcome
 
 _log = logging.getLogger(__name__)
+
+
+class WhenFull(str, Enum):
+    """What gives way when an outbox is full."""
+
+    DROP_OLDEST = "drop_oldest"
+    DROP_NEWEST = "drop_newest"
+    THIN = "thin"
 
 
 @dataclass(frozen=True, slots=True)

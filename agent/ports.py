@@ -8,10 +8,10 @@ A plugin opens, works and closes: it never sleeps, retries, starts threads or lo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from agent.clock import Clock
-from agent.flow import Answer, Delivery, Frame, Outcome, Picture, Pixels, Reading
+from agent.flow import Answer, Delivery, Frame, Outcome, Picture, Pixels, Reading, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +131,14 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Say goodbye and let go; never raises."""
+
+
+@runtime_checkable
+class Board(Protocol):
+    """A sink that also shows states: the newest of each, and none that is past."""
+
+    def show(self, states: Sequence[State]) -> None:
+        """Show `states`, each in place of the one before it: after each `open` all that are known, later what changed.
+
+        Raises SinkUnavailable; all are shown again after the next `open`.
+        """

@@ -8,11 +8,13 @@ from typing import Any, Final, TypeAlias
 
 from agent import config, plugins
 from agent.flow import Route
-from agent.options import Options, Secret
+from agent.options import Options, OutboxOptions, Secret
 
 TARGET: Final = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 _LIMITS: Final = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 _KINDS: Final = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+_SHARED: Final = {"Secret": "[secret](#secrets)", "OutboxOptions": "[section](#outbox)"}
+"""Sections that have a table of their own."""
 _Schema: TypeAlias = dict[str, Any]
 
 _PAGE: Final = Template("""\
@@ -94,6 +96,12 @@ $cloud
 `sinks[]`, chosen by `type`.
 
 $sinks
+
+### `outbox`
+
+The same section in every sink. What a sink has taken within the commit interval never reaches the medium.
+
+$outbox
 """)
 
 
@@ -106,6 +114,7 @@ def page() -> str:
         local=_sections(plugins.options_of("engines", route=Route.LOCAL)),
         cloud=_sections(plugins.options_of("engines", route=Route.CLOUD)),
         sinks=_sections(plugins.options_of("sinks")),
+        outbox=_table(OutboxOptions),
     )
 
 
@@ -137,7 +146,7 @@ def _rows(section: _Schema, defs: _Schema, *, prefix: str) -> Iterator[str]:
         yield f"| `{prefix}{key}` | {_kind(value)} | {default} | {meaning} |"
         item = _resolved(value.get("items", {}), defs)
         inner, dots = (item, "[].") if item else (value, ".")
-        if "properties" in inner and inner.get("title") != "Secret":
+        if "properties" in inner and inner.get("title") not in _SHARED:
             yield from _rows(inner, defs, prefix=f"{prefix}{key}{dots}")
 
 
@@ -155,8 +164,8 @@ def _kind(value: _Schema) -> str:
         return " or ".join(_kind(choice) for choice in value["choices"])
     if "enum" in value:
         return ", ".join(f"`{choice}`" for choice in value["enum"])
-    if value.get("title") == "Secret":
-        return "[secret](#secrets)"
+    if (shared := _SHARED.get(value.get("title", ""))) is not None:
+        return shared
     special = {"path": "path", "uri": "URL"}.get(value.get("format", ""))
     plain = {"array": "list", "object": "section", **_KINDS}[value["type"]]
     limits = [f"{sign} {value[name]:g}" for name, sign in _LIMITS.items() if name in value]

@@ -17,7 +17,7 @@ from agent.document import Document, KeyPath
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.mistakes import Mistakes
-from agent.options import Options, Secret
+from agent.options import Options, OutboxOptions, Secret
 from agent.router import Mode, Prefer
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "vedette.example.yaml"
@@ -483,7 +483,13 @@ def test_every_key_of_every_plugin_stands_in_the_example(whole: Document) -> Non
         for options in choices:
             name = options.__module__.rpartition(".")[2]
             shown = set().union(*(_keys_in(section, name) for section in used[place] if section["type"] == name))
-            assert _keys_of(options, name) <= shown
+            assert {key for key in _keys_of(options, name) if not key.startswith(f"{name}.outbox.")} <= shown
+    assert _keys_of(OutboxOptions, "outbox") <= set().union(*(_keys_in(outbox, "outbox") for outbox in _outboxes(data)))
+
+
+def _outboxes(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """All sinks have the same keys there, and one of them shows what they are."""
+    return [sink["outbox"] for sink in data["sinks"]]
 
 
 def test_every_other_key_stands_in_the_example(whole: Document) -> None:
