@@ -8,10 +8,13 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import inf
 from pathlib import Path
 
-from agent import imaging, plugins
+from agent import backfilling, imaging, outboxes, plugins
 from agent.admission import Admission
+from agent.backfill.sender import Backfill
 from agent.budget import Budget
 from agent.clock import Clock, SystemClock
 from agent.config import CameraConfig, Config
@@ -19,16 +22,21 @@ from agent.courier import Courier
 from agent.errors import ConfigError, EngineBroken
 from agent.flow import Route
 from agent.handoff import Bell
+from agent.health import Health
 from agent.ladder import Ladder
 from agent.lanes import Lane
 from agent.link import Link
 from agent.loop import Loop, Pulse, Stage
-from agent.outbox import MemoryOutbox
+from agent.outbox import OPEN_LIMIT_S
 from agent.pipeline import Pipeline, Shared
 from agent.ports import Context, Engine
 from agent.record import Identity
 from agent.router import MOST_IN_FLIGHT, Prefer, Router
 from agent.sdnotify import Notifier
+from agent.snapshots.album import Album
+from agent.snapshots.taker import Snapshots
+from agent.stamp import boot_id
+from agent.states import States
 from agent.supervisor import Supervisor
 from agent.uplink import MOST_ERRANDS, Uplink
 
@@ -38,10 +46,13 @@ EXIT_DONE, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
 
 CAPTURE_STOP_S = 2.0
 ADMIT_STOP_S = 1.0
+BACKFILL_STOP_S = 1.0
 ANSWERS_STOP_S = 3.0
 LANES_STOP_S = 0.5
 EMIT_STOP_S = 1.0
+SNAPSHOTS_STOP_S = 2.0
 SINKS_STOP_S = 6.0
+OUTBOXES_STOP_S = 4.0
 """How long each part of a stop may take, the answers under way among them; their sum stays below TimeoutStopSec in the
 unit, which a test checks."""
 SINK_STEP_S = 60.0
@@ -68,11 +79,16 @@ class Agent:
     lanes: dict[Route, Lane]
     uplink: Uplink | None
     supervisor: Supervisor
+    health: Health
     clock: Clock
+    backfill: Backfill | None = None
+    snapshots: Snapshots | None = None
     stop: StopSign = field(default_factory=StopSign)
 
 
-def build(config: Config, *, base_dir: Path, state_dir: Path, clock: Clock | None = None) -> Agent:
+def build(
+    config: Config, *, base_dir: Path, state_dir: Path, clock: Clock | None = None, durable: bool = True
+) -> Agent:
     """Make the agent that `config` describes; nothing is opened yet.
 
     Args:
@@ -80,28 +96,38 @@ def build(config: Config, *, base_dir: Path, state_dir: Path, clock: Clock | Non
         base_dir: relative paths in it start here.
         state_dir: where undelivered results are kept.
         clock: the machine's, unless a test brings its own.
+        durable: whether what sinks cannot take outlasts this run.
     """
     clock = clock or SystemClock()
     context = Context(config.agent, clock, base_dir, state_dir)
     bell = Bell()
     local, uplink = _engines(config, context, bell)
     lanes = _lanes(local, uplink, context, bell)
-    couriers = _couriers(config, context)
+    states = States()
+    couriers = outboxes.couriers(config.sinks, context, states=states, boot_id=boot_id(), durable=durable)
+    sieve = backfilling.sieve(config.backfill)
+    snapshots = _snapshots(config, context)
     shared = Shared(
         clock,
         bell,
         lanes,
-        [courier.outbox for courier in couriers],
-        Identity(config.agent, _boot_id()),
+        couriers,
+        Identity(config.agent, boot_id()),
         config.routing.deadline_ms / 1000,
         local=local,
         uplink=uplink,
         one_camera=len(config.cameras) == 1,
+        states=states,
+        witnesses=[witness for witness in (sieve, snapshots) if witness is not None],
     )
     pipelines = [_pipeline(camera, context, shared) for camera in config.cameras]
     admission = Admission(pipelines, Router(config.mode, config.routing.prefer), shared)
-    supervisor = Supervisor(_stages(couriers, pipelines, admission, shared), clock)
-    return Agent(pipelines, couriers, lanes, uplink, supervisor, clock)
+    backfill = backfilling.build(config, context, sieve, shared=shared, pipelines=pipelines)
+    stages = _stages(couriers, pipelines, admission, shared, backfill=backfill, snapshots=snapshots)
+    supervisor = Supervisor(stages, clock)
+    boxes = {courier.name: courier.outbox for courier in couriers}
+    health = Health(config.agent, pipelines, boxes, uplink, states=states, clock=clock)
+    return Agent(pipelines, couriers, lanes, uplink, supervisor, health, clock, backfill, snapshots)
 
 
 def _engines(config: Config, context: Context, bell: Bell) -> tuple[Engine | None, Uplink | None]:
@@ -115,7 +141,7 @@ def _engines(config: Config, context: Context, bell: Bell) -> tuple[Engine | Non
         config.routing.caps,
         context.state_dir / f"budget-{context.agent}",
         clock=context.clock,
-        boot_id=_boot_id(),
+        boot_id=boot_id(),
         thrifty=config.routing.prefer is Prefer.COST,
     )
     return local, Uplink(cloud, link=link, budget=budget, clock=context.clock, on_progress=bell.ring)
@@ -138,28 +164,30 @@ def _pipeline(camera: CameraConfig, context: Context, shared: Shared) -> Pipelin
     return Pipeline(camera.name, plugins.build_source(camera.source, context), shared, ladder=ladder)
 
 
-def _couriers(config: Config, context: Context) -> list[Courier]:
-    """Each sink behind its outbox. What a stop keeps belongs to this agent and to the nth sink of its type."""
-    couriers: list[Courier] = []
-    for options in config.sinks:
-        type_ = plugins.type_of(options)
-        name = f"{type_}-{1 + sum(courier.name.startswith(f'{type_}-') for courier in couriers)}"
-        outbox = MemoryOutbox(context.state_dir / f"undelivered-{context.agent}-{name}.jsonl")
-        couriers.append(Courier(name, plugins.build_sink(options, context), outbox))
-    _warn_of_orphans(context, {courier.name for courier in couriers})
-    return couriers
-
-
-def _warn_of_orphans(context: Context, names: set[str]) -> None:
-    """Results that were kept for a sink which the configuration no longer has are left where they are."""
-    prefix = f"undelivered-{context.agent}-"
-    for path in sorted(context.state_dir.glob(f"{prefix}*.jsonl")):
-        if path.stem.removeprefix(prefix) not in names:
-            _log.warning("%s holds results for a sink that is not configured any more", path)
+def _snapshots(config: Config, context: Context) -> Snapshots | None:
+    """The pictures for people, of this agent in a folder that others may share."""
+    options = config.snapshots
+    if options is None:
+        return None
+    folder = context.base_dir / options.folder / context.agent
+    return Snapshots(
+        [rule.rule for rule in options.rules],
+        Album(folder, options.limits, clock=context.clock, boot_id=boot_id()),
+        partial(imaging.snapshot, longest_px=options.longest_px, quality=options.quality),
+        identity=Identity(context.agent, boot_id()),
+        clock=context.clock,
+        record=options.record,
+    )
 
 
 def _stages(
-    couriers: Sequence[Courier], pipelines: Sequence[Pipeline], admission: Admission, shared: Shared
+    couriers: Sequence[Courier],
+    pipelines: Sequence[Pipeline],
+    admission: Admission,
+    shared: Shared,
+    *,
+    backfill: Backfill | None,
+    snapshots: Snapshots | None,
 ) -> tuple[Stage, ...]:
     """Every loop of the agent, in the order they start; they stop in reverse."""
 
@@ -182,13 +210,28 @@ def _stages(
         Loop(f"{lane.name}-{n}", lane.run) for lane in shared.lanes.values() for n in range(1, lane.engine.width + 1)
     )
     cameras = tuple(Loop(f"capture-{pipeline.camera}", pipeline.capture) for pipeline in pipelines)
+    boxes = tuple(Loop(f"outbox-{courier.name}", courier.outbox.run, OPEN_LIMIT_S) for courier in couriers)
     return (
+        Stage("outboxes", boxes, OUTBOXES_STOP_S),
         Stage("sinks", sinks, SINKS_STOP_S),
+        *([] if snapshots is None else [_snapshots_stage(snapshots)]),
         Stage("emit", emits, EMIT_STOP_S, on_stop=close_pipelines),
         Stage("lanes", workers, LANES_STOP_S, on_stop=stop_lanes),
+        *([] if backfill is None else [_backfill_stage(backfill)]),
         Stage("admit", (Loop("admit", admit),), ADMIT_STOP_S, on_stop=shared.bell.ring),
         Stage("capture", cameras, CAPTURE_STOP_S),
     )
+
+
+def _snapshots_stage(snapshots: Snapshots) -> Stage:
+    """Stops once the last results have been shown to it. A disk that hangs, a network's perhaps, is its own affair."""
+    return Stage("snapshots", (Loop("snapshots", snapshots.run, inf),), SNAPSHOTS_STOP_S, on_stop=snapshots.wake)
+
+
+def _backfill_stage(backfill: Backfill) -> Stage:
+    """Stops before the lanes do; what is under way then is sent again after the next start."""
+    loop = Loop("backfill", backfill.run, backfilling.STEP_S)
+    return Stage("backfill", (loop,), BACKFILL_STOP_S, on_stop=backfill.wake)
 
 
 def run(agent: Agent, *, seconds: float | None = None, on_tick: Callable[[Agent], str] = lambda _: "") -> int:
@@ -217,6 +260,7 @@ def _watch(agent: Agent, notifier: Notifier, seconds: float | None, on_tick: Cal
         if not ready and all(lane.opened.is_set() for lane in agent.lanes.values()):
             ready = True
             notifier.ready()
+        agent.health.tell()
         notifier.status(on_tick(agent))
         if not agent.supervisor.stuck():
             notifier.alive()
@@ -231,8 +275,6 @@ def _finished(agent: Agent) -> bool:
 def _close(agent: Agent) -> None:
     for lane in agent.lanes.values():
         lane.close()
-    for courier in agent.couriers:
-        courier.outbox.close()
     if agent.uplink is not None:
         agent.uplink.budget.close()
 
@@ -249,13 +291,6 @@ def state_dir() -> Path:
     if given:
         return Path(given.split(":")[0])
     return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "vedette"
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return "unknown"
 
 
 def _wait_until(done: Callable[[], bool], limit_s: float, clock: Clock) -> None:

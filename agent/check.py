@@ -16,12 +16,12 @@ import numpy as np
 
 from agent import imaging, plugins
 from agent.clock import Clock, SystemClock
-from agent.config import Config
+from agent.config import Config, SnapshotsConfig
 from agent.errors import AgentError, Cause, EngineError
 from agent.flow import Answer, Frame, Pixels
 from agent.options import Options
 from agent.ports import Context
-from agent.sinks import jsonl
+from agent.sinks._file_options import FileOptions
 
 _LIMIT_S = 15.0
 _TRIAL_SIZE = (480, 640, 3)
@@ -59,7 +59,9 @@ def probe(config: Config, *, base_dir: Path, state_dir: Path) -> Iterator[Findin
         yield _tried("engine cloud", partial(_try_cloud, engines.cloud, context))
     for number, sink in enumerate(config.sinks, start=1):
         yield _tried(f"sink {number}", partial(_try_sink, sink, context))
-    yield _tried("state folder", partial(_try_state, state_dir))
+    if config.snapshots is not None:
+        yield _tried("snapshots", partial(_try_snapshots, config.snapshots, base_dir))
+    yield _tried("state folder", partial(_try_state, state_dir, max(sink.outbox.keep_free_mb for sink in config.sinks)))
 
 
 def _tried(part: str, trial: Callable[[], str]) -> Finding:
@@ -71,15 +73,37 @@ def _tried(part: str, trial: Callable[[], str]) -> Finding:
         return Finding(part, fine=False, text="; ".join([*lines, cure] if cure else lines))
 
 
-def _try_state(state_dir: Path) -> str:
-    """Whether budget and undelivered results can be kept there; nothing is left behind."""
+def _try_state(state_dir: Path, keep_free_mb: float) -> str:
+    """Whether budget and undelivered results can be kept there; nothing is left behind. Raises AgentError."""
     try:
         folder, free_mb = _room(state_dir)
     except OSError as error:
         cure = "free some space, or set XDG_STATE_HOME (as a service: StateDirectory) to a folder that can be written"
         raise AgentError(f"{state_dir} cannot be written: {error.strerror}; {cure}") from error
+    if free_mb < keep_free_mb:
+        raise AgentError(
+            f"{state_dir} has {free_mb:.0f} MB free, and outbox.keep_free_mb is {keep_free_mb:g}: what a sink cannot "
+            "take would wait in memory alone; free some space, or set a lower keep_free_mb"
+        )
     can = "can be written" if folder == state_dir.absolute() else "is not there yet, and can be created"
     return f"{state_dir} {can}; {free_mb:.0f} MB are free"
+
+
+def _try_snapshots(options: SnapshotsConfig, base_dir: Path) -> str:
+    """Whether pictures can be written; nothing is left behind. Raises AgentError."""
+    folder = base_dir / options.folder
+    try:
+        _, free_mb = _room(folder)
+    except OSError as error:
+        raise AgentError(
+            f"{folder} cannot be written: {error.strerror}; look at snapshots.folder and its rights"
+        ) from error
+    if free_mb < options.keep_free_mb:
+        raise AgentError(
+            f"{folder} has {free_mb:.0f} MB free, and snapshots.keep_free_mb is {options.keep_free_mb:g}: pictures "
+            "would give way or not be written; free some space, or set a lower keep_free_mb"
+        )
+    return f"{folder} can be written; {free_mb:.0f} MB are free"
 
 
 def _room(folder: Path) -> tuple[Path, float]:
@@ -139,7 +163,7 @@ def _timed(engine: object, infer: Callable[[float], Answer], clock: Clock) -> st
 
 
 def _try_sink(options: Options, context: Context) -> str:
-    if isinstance(options, jsonl.Options):
+    if isinstance(options, FileOptions):
         path = context.base_dir / options.path.expanduser()
         if not os.path.lexists(path):
             return _would_create(path)

@@ -15,7 +15,7 @@ _EXIT_INTERRUPTED = 130
 """What a shell expects after Ctrl-C: 128 and the signal's number."""
 try:
     import agent
-    from agent import app, check, config, demo, logs, sdnotify
+    from agent import app, backlog, check, config, demo, logs, sdnotify
     from agent.config import Config
     from agent.console import Terminal, ensure_streams, say, summary
     from agent.emulator import server
@@ -87,6 +87,10 @@ def _add_agent(commands: Commands) -> None:
     checks.add_argument("--probe", action="store_true", help="also use every camera, model, API and sink once")
     checks.set_defaults(command=_check)
 
+    outbox = commands.add_parser("outbox", help="see, export, send again or throw away what waits for a sink")
+    backlog.add_arguments(outbox, say, app.state_dir)
+    outbox.set_defaults(exit_if_wrong=app.EXIT_FAILED)  # it reads no configuration
+
 
 def _add_tools(commands: Commands) -> None:
     """What helps to try, to understand and to configure it."""
@@ -147,10 +151,7 @@ def _run_with(
     logs.setup(terminal, level=settings.log.level, with_time=not journal, journal=journal)
     for note in settings.notes:
         _log.warning("%s", note)
-    running = app.build(settings, base_dir=folders[0], state_dir=folders[1])
-    if trial:
-        for courier in running.couriers:
-            courier.outbox.keep_nothing()
+    running = app.build(settings, base_dir=folders[0], state_dir=folders[1], durable=not trial)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: running.stop.ask())
     try:

@@ -1,5 +1,6 @@
 """The YAML file as frozen records; every mistake in it at once, with file, line, key and cure. No state."""
 
+import math
 import re
 import socket
 from functools import partial, reduce
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     Field,
+    HttpUrl,
     ValidationError,
     ValidationInfo,
     create_model,
@@ -17,15 +19,20 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from agent import document, plugins
+from agent.backfill.doubt import Doubt, Judge
+from agent.backfill.keep import Limits
 from agent.budget import Caps
 from agent.document import Document
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.mistakes import Mistakes
-from agent.options import Options, SinkOptions
+from agent.options import BARE_SECRET, Confidence, Options, SinkOptions
 from agent.router import Mode, Prefer
+from agent.snapshots import album
+from agent.snapshots.trigger import Rule
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 """Letters, digits, - and _: names stand in MQTT topics, ids and file names."""
@@ -96,6 +103,101 @@ class RoutingConfig(Options):
         )
 
 
+class ContributeConfig(Options):
+    """A project that gets the same frames as training images, through the Upload API."""
+
+    project: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", description="the project's name in its address, without workspace"
+    )
+    per_hour: int = Field(20, ge=1, le=10_000, description="most pictures given within any hour")
+    per_day: int = Field(100, ge=1, le=100_000, description="most pictures given within any 24 hours")
+    batch: str = Field("vedette", min_length=1, max_length=100, description="the batch that they are put into")
+    tags: tuple[str, ...] = Field((), description="tags that each of them gets")
+    split: Literal["train", "valid", "test"] = Field("train", description="the part of the dataset that they are for")
+    url: HttpUrl = Field(HttpUrl("https://api.roboflow.com"), description="the platform API's address")
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_secret(cls, url: HttpUrl) -> HttpUrl:
+        if url.username or url.password or url.query:
+            raise PydanticCustomError(BARE_SECRET, "give the server's address alone; engines.cloud has the key")
+        return url
+
+
+class BackfillConfig(Options):
+    """Doubtful frames of the time without the cloud, shown to it afterwards."""
+
+    below: Confidence = Field(0.6, description="a frame is doubtful when its object is scored below this, 0..1")
+    judge: Judge = Field(Judge.LOWEST, description="lowest: its least certain object; highest: its most certain one")
+    empty: bool = Field(False, description="whether a frame without any object is doubtful")
+    every_s: float = Field(10.0, ge=0.1, le=86_400, description="least seconds between two such frames of one camera")
+    max_mb: float = Field(100.0, ge=1, description="most megabytes of pictures that wait; the oldest give way")
+    max_age_hours: float = Field(24.0, gt=0, description="what has waited for longer is dropped")
+    longest_px: int | None = Field(
+        None, ge=32, le=4096, description="longest side of the pictures; left out: what the hosted model takes"
+    )
+    jpeg_quality: int = Field(75, ge=30, le=100, description="JPEG quality of the pictures, 30..100")
+    contribute: ContributeConfig | None = Field(None, description="give them to a project as training images, too")
+
+    @property
+    def doubt(self) -> Doubt:
+        """The rule as the sieve knows it."""
+        return Doubt(self.below, self.judge, self.empty)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits as the keep knows them."""
+        return Limits(round(self.max_mb * 1e6), self.max_age_hours * 3600)
+
+
+class SnapshotRuleConfig(Options):
+    """Which results are worth a picture, and of which kind."""
+
+    cameras: tuple[Name, ...] | None = Field(None, min_length=1, description="the rule is for these; left out: for all")
+    classes: tuple[str, ...] | None = Field(
+        None, min_length=1, description="one of these is to be seen, as the model's labels have them; left out: any"
+    )
+    confidence: Confidence = Field(0.5, description="an object scored below this does not count, 0..1")
+    every_s: float = Field(
+        10.0, ge=0, le=86_400, description="least seconds between two pictures of one camera by this rule; 0: all"
+    )
+    annotate: bool = Field(True, description="true: with boxes, classes and confidences; false: as captured")
+
+    @property
+    def rule(self) -> Rule:
+        """The rule as the trigger knows it."""
+        cameras, classes = frozenset(self.cameras or ()), frozenset(self.classes or ())
+        return Rule(cameras, classes, self.confidence, self.every_s, self.annotate)
+
+
+class SnapshotsConfig(Options):
+    """Pictures for people, of what was seen."""
+
+    folder: Path = Field(Path("vedette-snapshots"), description="they lie in FOLDER/AGENT/CAMERA")
+    rules: tuple[SnapshotRuleConfig, ...] = Field(
+        min_length=1, description="a frame that meets one of them becomes a picture"
+    )
+    record: bool = Field(True, description="write the result's record beside each picture, as .json")
+    quality: int = Field(85, ge=30, le=100, description="JPEG quality, 30..100")
+    longest_px: int = Field(0, ge=0, le=8192, description="longest side of the pictures; 0: as large as captured")
+    max_mb: float = Field(
+        500.0,
+        ge=1,
+        description="most megabytes, those of earlier runs included, and never more than 50000 pictures; the oldest "
+        "give way",
+    )
+    max_age_hours: float = Field(0.0, ge=0, description="what is older than this is removed; 0: nothing is too old")
+    keep_free_mb: float = Field(
+        300.0, ge=0, description="megabytes of the filesystem that are left free; with less, the oldest give way"
+    )
+
+    @property
+    def limits(self) -> album.Limits:
+        """The limits as the album knows them."""
+        age_s = self.max_age_hours * 3600 or math.inf
+        return album.Limits(round(self.max_mb * 1e6), age_s, round(self.keep_free_mb * 1e6))
+
+
 class LogConfig(Options):
     """What the agent says of itself."""
 
@@ -109,6 +211,8 @@ class Config(Options):
     cameras: tuple[CameraConfig, ...] = Field(min_length=1, description="at least one camera")
     engines: EnginesConfig = Field(description="the on-device model, the hosted API, or both")
     routing: RoutingConfig = Field(default=RoutingConfig(), description="how frames are routed")
+    backfill: BackfillConfig | None = Field(None, description="a second look at doubtful frames; left out: none")
+    snapshots: SnapshotsConfig | None = Field(None, description="pictures of what was seen; left out: none")
     sinks: tuple[SinkOptions, ...] = Field(
         min_length=1, description="where results go: all of them, each at its own pace"
     )
@@ -131,6 +235,35 @@ class Config(Options):
         if engines is not None and needed is not None and getattr(engines, needed) is None:
             raise ValueError(f"mode is {routing.mode.value} but engines.{needed} is not given")
         return routing
+
+    @field_validator("backfill")
+    @classmethod
+    def _backfill_has_both_engines(
+        cls, backfill: BackfillConfig | None, others: ValidationInfo
+    ) -> BackfillConfig | None:
+        engines, routing = others.data.get("engines"), others.data.get("routing")
+        if backfill is None or engines is None or routing is None:
+            return backfill
+        missing = next((name for name in ("local", "cloud") if getattr(engines, name) is None), None)
+        if missing is not None:
+            raise ValueError(f"needs both engines, one to doubt and one to ask; give engines.{missing}, or remove this")
+        if routing.mode is not Mode.AUTO:
+            raise ValueError(f"needs routing.mode auto, and it is {routing.mode.value}; change that, or remove this")
+        return backfill
+
+    @field_validator("snapshots")
+    @classmethod
+    def _rules_know_their_cameras(
+        cls, snapshots: SnapshotsConfig | None, others: ValidationInfo
+    ) -> SnapshotsConfig | None:
+        cameras = others.data.get("cameras")
+        if snapshots is None or cameras is None:
+            return snapshots
+        known = {camera.name for camera in cameras}
+        unknown = sorted({name for rule in snapshots.rules for name in rule.cameras or ()} - known)
+        if unknown:
+            raise ValueError(f"no camera is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        return snapshots
 
     @field_validator("sinks")
     @classmethod

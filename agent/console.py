@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from agent.app import Agent
+from agent.backfill.sender import BackfillStatus
 from agent.errors import AgentError
 from agent.flow import Fate, Route
 from agent.telemetry import CameraStatus
@@ -121,6 +122,7 @@ def summary(agent: Agent) -> str:
     parts = [f"{name}: {_newest(status)}" for name, status in cameras]
     if agent.uplink is not None:
         parts += [_link(agent.uplink, agent.clock.now()), *_budget(agent.uplink)]
+    parts += [] if agent.backfill is None else [_backfill(agent.backfill.status())]
     parts += [f"{name}: {_counts(status)}" for name, status in cameras if status.newest is not None]
     return " | ".join([*parts, _sinks(agent)])
 
@@ -173,6 +175,15 @@ def _budget(uplink: Uplink) -> list[str]:
     )
     said = " ".join(part for part in left if part)
     return [f"left: {said}"] if said else []
+
+
+def _backfill(status: BackfillStatus) -> str:
+    """The doubtful frames of the time without the cloud."""
+    done = {step.reached: count for step, count in status.done.items()}
+    dropped = {f"dropped ({loss.value})": count for loss, count in status.dropped.items()}
+    others = {"sent": status.sent, **done, **dropped}
+    counts = "".join(f" {name} {count}" for name, count in others.items() if count)
+    return f"back-fill: kept {status.kept} waiting {status.waiting}{counts}"
 
 
 def _sinks(agent: Agent) -> str:

@@ -1,30 +1,53 @@
-"""Carries results from one outbox to its sink. Owner: the sink's thread. A failure is the supervisor's to repeat."""
+"""Carries results from one outbox to its sink, and states past it. A failure is the supervisor's to repeat.
+
+Owner: the sink's thread; `put` is for the emit threads.
+"""
 
 import logging
+from typing import Final
 
+from agent.clock import Clock
 from agent.errors import SinkError
+from agent.flow import Delivery, Kind
 from agent.loop import Pulse
 from agent.outbox import Outbox
-from agent.ports import Sink
+from agent.ports import Board, Sink
+from agent.states import States
 
 _log = logging.getLogger(__name__)
-_BATCH = 64
-_IDLE_WAIT_S = 0.25
+IN_FLIGHT: Final = 128
+"""Handed to a sink and not settled: what may come twice after a kill or a lost connection."""
+_IDLE_WAIT_S: Final = 0.25
+_SHOW_EVERY_S: Final = 1.0
+"""Counts change with every frame; a person, or a home's automation, is served well enough."""
 
 
 class Courier:
     """One sink behind its outbox."""
 
-    def __init__(self, name: str, sink: Sink, outbox: Outbox) -> None:
+    def __init__(
+        self, name: str, sink: Sink, outbox: Outbox, *, kinds: frozenset[Kind], states: States, clock: Clock
+    ) -> None:
         self.name = name
         self.outbox = outbox
         self.connected = False
         self._sink = sink
+        self._kinds = kinds
+        self._states = states
+        self._clock = clock
+        self._shown = 0
+        self._show_at_s = 0.0
+
+    def put(self, delivery: Delivery) -> None:
+        """Take what this sink wants. Never waits."""
+        if delivery.kind in self._kinds:
+            self.outbox.put(delivery)
 
     def run(self, pulse: Pulse) -> None:
         """Deliver until told to stop, and then what still waits. Raises SinkUnavailable; nothing is lost by it."""
         try:
             self._sink.open()
+            self._shown = 0
             while self.step() or not pulse.stopping.is_set():
                 pulse.beat()
                 self._note_connected()
@@ -41,9 +64,19 @@ class Courier:
 
     def step(self) -> bool:
         """Deliver one batch; whether there was one. An empty one asks whether the sink is still there."""
-        batch = self.outbox.peek(_BATCH, _IDLE_WAIT_S)
+        batch = self.outbox.peek(IN_FLIGHT, _IDLE_WAIT_S)
         self.outbox.settle(batch, self._sink.send(batch))
+        if isinstance(self._sink, Board):
+            self._show(self._sink)
         return bool(batch)
+
+    def _show(self, board: Board) -> None:
+        """What changed since it was shown, now and then."""
+        if not self._shown or self._clock.now() >= self._show_at_s:
+            shown, changed = self._states.since(self._shown)
+            if changed:
+                board.show(changed)
+            self._shown, self._show_at_s = shown, self._clock.now() + _SHOW_EVERY_S
 
     def __repr__(self) -> str:
         return f"<Courier {self.name} {'connected' if self.connected else 'away'} {self.outbox!r}>"

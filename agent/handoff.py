@@ -95,15 +95,14 @@ class OrderedResults:
         with self._changed:
             return [t for t in self._tickets if t.awaits_deadline and t.settle_s <= now_s]
 
-    def release(self) -> list[Result]:
-        """The results whose turn it is, taken out."""
+    def release(self) -> list[tuple[Result, Frame | None]]:
+        """The results whose turn it is, taken out; with its frame each that is no correction."""
         with self._changed:
-            ready: list[Result] = []
+            ready: list[tuple[Result, Frame | None]] = []
             while self._tickets and (result := self._tickets[0].result) is not None:
-                self._tickets.popleft()
-                ready.append(result)
+                ready.append((result, self._tickets.popleft().frame))
             waiting = {ticket.frame.seq for ticket in self._tickets}
-            ready += [correction for correction in self._corrections if correction.seq not in waiting]
+            ready += [(correction, None) for correction in self._corrections if correction.seq not in waiting]
             self._corrections = [correction for correction in self._corrections if correction.seq in waiting]
             return ready
 

@@ -4,6 +4,7 @@ Any cv2 from 4.8 to 5 serves, the device's own included; only long-standing func
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import FrameUnreadable, SourceLost
-from agent.flow import Picture, Pixels
+from agent.flow import Picture, Pixels, Prediction
+from agent.snapshots.annotation import Mark, marks_of
 
 # OpenCV and FFmpeg print to standard error by themselves, past redaction and damping, some lines with the camera's
 # whole address. Our own errors say it instead. Both are read once, before the first use.
@@ -22,6 +24,17 @@ import cv2
 
 GREY = 114
 """The padding value YOLOv8 models are trained with."""
+
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_LETTER_SHARE = 1 / 45
+_LETTER_LEAST_PX = 9
+"""How high a capital is: so much of the picture's shorter side, and never less than can be read."""
+_FONT_PX = 22
+"""Height of a capital of that font at scale 1."""
+_COMMENT = b"\xff\xfe"
+_LONGEST_COMMENT_BYTES = 65_533
+"""A JPEG's comment segment: its marker, and what its two bytes of length leave."""
 
 
 class _Capture(Protocol):
@@ -113,8 +126,10 @@ def as_bgr(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
 
 
 def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
-    """`pixels` as a JPEG file of `quality` 1..100."""
-    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    """`pixels` as a JPEG file of `quality` 1..100. Raises FrameUnreadable: a side is longer than a JPEG's may be."""
+    done, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise FrameUnreadable(f"a frame of {pixels.shape[1]}x{pixels.shape[0]} cannot be a JPEG")
     return data.tobytes()
 
 
@@ -123,6 +138,71 @@ def encode(pixels: Pixels, longest_px: int, quality: int) -> Picture:
     small = shrink(pixels, longest_px)
     height, width = pixels.shape[:2]
     return Picture(encode_jpeg(small, quality), small.shape[1], small.shape[0], quality, width, height)
+
+
+def snapshot(
+    pixels: Pixels, predictions: Sequence[Prediction], comment: str, *, longest_px: int, quality: int
+) -> bytes:
+    """A picture for people as a JPEG file; `pixels` stay as they are. Raises FrameUnreadable.
+
+    Args:
+        pixels: the captured frame.
+        predictions: what is drawn into it, in the captured frame's pixels; none: nothing is.
+        comment: goes into the file's comment segment.
+        longest_px: neither side of the picture is longer; 0: it is as large as the frame.
+        quality: 1..100.
+    """
+    try:
+        small = shrink(pixels, longest_px) if longest_px else pixels
+        if predictions:
+            factor_x, factor_y = small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0]
+            small = annotated(small, marks_of(found.scaled(factor_x, factor_y) for found in predictions))
+        return _with_comment(encode_jpeg(small, quality), comment)
+    except cv2.error as error:  # such as one that is too large for the memory
+        raise FrameUnreadable(f"the frame cannot be made a picture: {error.err}") from error
+
+
+def _with_comment(jpeg: bytes, comment: str) -> bytes:
+    """`jpeg` with a comment behind its first segment, which JFIF wants to be its own."""
+    text = comment.encode()[:_LONGEST_COMMENT_BYTES]
+    at = 4 + int.from_bytes(jpeg[4:6], "big")
+    return jpeg[:at] + _COMMENT + (len(text) + 2).to_bytes(2, "big") + text + jpeg[at:]
+
+
+def annotated(pixels: Pixels, marks: Sequence[Mark]) -> Pixels:
+    """A copy of `pixels` with the marks drawn in, in this order; lines and letters are as large as the picture asks."""
+    canvas: Pixels = np.array(pixels, order="C")
+    letter_px = max(_LETTER_LEAST_PX, min(canvas.shape[:2]) * _LETTER_SHARE)
+    for mark in marks:
+        _draw(canvas, mark, letter_px)
+    return canvas
+
+
+def _draw(canvas: Pixels, mark: Mark, letter_px: float) -> None:
+    """The box, and its words on a ground of its colour: above it, or inside where there is no room above."""
+    height, width = canvas.shape[:2]
+    left, right = (_inside(value, width) for value in (mark.left, mark.right))
+    top, bottom = (_inside(value, height) for value in (mark.top, mark.bottom))
+    thickness, scale = max(1, round(letter_px / 6)), letter_px / _FONT_PX
+    weight, gap = max(1, round(letter_px / 10)), max(2, round(letter_px / 4))
+    cv2.rectangle(canvas, (left, top), (right, bottom), _ink(mark), thickness + 2)  # an edge, on a ground of its colour
+    cv2.rectangle(canvas, (left, top), (right, bottom), mark.colour_bgr, thickness)
+    (text_px, rise_px), fall_px = cv2.getTextSize(mark.words, _FONT, scale, weight)
+    wide, high = text_px + 2 * gap, rise_px + fall_px + gap
+    x, y = max(0, min(left, width - wide)), top - high if top >= high else top
+    cv2.rectangle(canvas, (x, y), (x + wide, y + high), mark.colour_bgr, cv2.FILLED)
+    cv2.putText(canvas, mark.words, (x + gap, y + high - fall_px), _FONT, scale, _ink(mark), weight, cv2.LINE_AA)
+
+
+def _inside(value: float, limit_px: int) -> int:
+    return round(min(max(value, 0.0), limit_px - 1.0))
+
+
+def _ink(mark: Mark) -> tuple[int, int, int]:
+    """Black on light colours, white on dark ones: by Rec. 601's luma."""
+    blue, green, red = mark.colour_bgr
+    light = 0.114 * blue + 0.587 * green + 0.299 * red > 128  # noqa: PLR2004 - half of 255
+    return (0, 0, 0) if light else (255, 255, 255)
 
 
 def shrink(pixels: Pixels, longest_px: int) -> Pixels:

@@ -6,7 +6,6 @@ to wait for the disk would hold up frames. The file never grows, so a full disk 
 time; its owner has the lock.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -14,8 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from agent import logs
-from agent.errors import ConfigError
+from agent import claim, logs
 
 _log = logging.getLogger(__name__)
 _SLOT_BYTES = 4096
@@ -37,21 +35,10 @@ class Ledger:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._lock(self._file)
+            claim.lock(self._file, path)  # two that write would each forget what the other wrote
             self._load(os.pread(self._file, 2 * _SLOT_BYTES, 0))
         except OSError as error:
             self._give_up(error)
-
-    def _lock(self, file: int) -> None:
-        """Two that write would each forget what the other wrote. Raises ConfigError when another process does."""
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(file)
-            raise ConfigError(
-                f"{self._path} is in use: another agent of this name runs here; stop it, or give each agent a name of "
-                "its own"
-            ) from error
 
     def _load(self, data: bytes) -> None:
         """The newer of the slots that are whole."""

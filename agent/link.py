@@ -280,7 +280,7 @@ class Link:
         if not self._measures:
             half_s = _CENSORED_SHARE * (now_s - upload.sent_s)
             return Evidence(now_s, 0.0, half_s, half_s / upload.size_bytes)
-        recent = [item.server_s for item in list(self._evidence)[-_RECENT:]]
+        recent = [item.server_s for item in list(self._evidence)[-_RECENT:] if item.cause is None]
         server_s = sorted(recent)[len(recent) // 2] if recent else GUESSED_SERVER_S
         return Evidence(now_s, upload.rtt_s, server_s, self._s_per_byte(upload, now_s))
 

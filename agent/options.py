@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from agent import logs
 from agent.errors import ConfigError
 from agent.flow import Kind
-from agent.outbox import WhenFull
+from agent.room import WhenFull
 
 BARE_SECRET = "bare_secret"  # noqa: S105 - the name of a mistake
 """The mistake of writing a secret itself; its value is never repeated."""
@@ -58,6 +58,20 @@ class OutboxOptions(Options):
     keep_free_mb: float = Field(
         200.0, ge=0, description="megabytes of the filesystem that are left free; with less, the outbox counts as full"
     )
+
+
+What = Literal["results", "events", "both"]
+"""What a sink is given, in the words of the YAML file."""
+_KINDS: Final = {
+    "results": frozenset({Kind.RESULT}),
+    "events": frozenset({Kind.EVENT}),
+    "both": frozenset({Kind.RESULT, Kind.EVENT}),
+}
+
+
+def kinds_of(what: What) -> frozenset[Kind]:
+    """The kinds of delivery that `what` names."""
+    return _KINDS[what]
 
 
 class SinkOptions(Options):

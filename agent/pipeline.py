@@ -5,12 +5,13 @@
                                   └─────► local lane ─┘   (one fate)  (capture order, by the deadline)
 
 One Pipeline per camera. `capture` runs on its camera's thread, `admit` on the one admit thread, `_carry` on the lanes'
-threads, `emit` on its own. Pixels end with the ticket. Loops over failures, locks and retries live elsewhere.
+threads, `emit` on its own. Pixels end with the ticket, or with a witness of its result. Loops over failures, locks and
+retries live elsewhere.
 """
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from traceback import format_exception
 
 from agent.case import Candidate
@@ -22,10 +23,11 @@ from agent.ladder import Ladder
 from agent.lanes import Job, Lane
 from agent.logs import Damper
 from agent.loop import Pulse
-from agent.outbox import Outbox
-from agent.ports import Engine, Source
+from agent.ports import Engine, Intake, Source, Witness
+from agent.presence import Presence
 from agent.record import Identity, delivery_of
 from agent.stake import Stakes
+from agent.states import States
 from agent.telemetry import CameraTelemetry
 from agent.ticket import Ticket
 from agent.uplink import Uplink
@@ -44,12 +46,14 @@ class Shared:
     clock: Clock
     bell: Bell
     lanes: dict[Route, Lane]
-    outboxes: Sequence[Outbox]
+    outboxes: Sequence[Intake]
     identity: Identity
     deadline_s: float
     local: Engine | None = None
     uplink: Uplink | None = None
     one_camera: bool = True
+    witnesses: Sequence[Witness] = ()
+    states: States = field(default_factory=States)
 
 
 class Pipeline:
@@ -65,6 +69,7 @@ class Pipeline:
         self._shared = shared
         self._ladder = ladder
         self._stakes = Stakes()
+        self._presence = Presence(shared.identity)
         self._clock = shared.clock
         # Milliseconds since boot: a restart within one boot never repeats a sequence number, nor an id.
         self._seq = int(shared.clock.now() * 1000)
@@ -74,6 +79,7 @@ class Pipeline:
         """Read frames until told to stop. Raises SourceLost, SourceEnded."""
         try:
             self._source.open()
+            self.telemetry.note_online(online=True)
             _log.info("camera %s open", self.camera)
             due_s = self._clock.now()
             while not pulse.stopping.is_set():
@@ -86,6 +92,7 @@ class Pipeline:
                 raise
             raise SourceLost(str(error)) from error  # one camera's fault ends no other's work
         finally:
+            self.telemetry.note_online(online=False)
             self._source.close()
 
     def _await_turn(self, due_s: float, pulse: Pulse) -> float:
@@ -227,10 +234,10 @@ class Pipeline:
         now_s = self._clock.now()
         for ticket in self.ordered.overdue(now_s):
             ticket.expire(now_s)
-        for result in self.ordered.release():
-            self._publish(result)
+        for result, frame in self.ordered.release():
+            self._publish(result, frame)
 
-    def _publish(self, result: Result) -> None:
+    def _publish(self, result: Result, frame: Frame | None) -> None:
         self.telemetry.note_result(result)
         self._shared.bell.ring()
         if result.answer is None or result.published is None:
@@ -238,9 +245,21 @@ class Pipeline:
             return
         if not result.revision:  # a correction tells of a frame long past
             self._stakes.note(result.published, result.answer.predictions, width=result.width, height=result.height)
-        delivery = delivery_of(result, self._shared.identity)
-        for outbox in self._shared.outboxes:
-            outbox.put(delivery)
+        counts, events = self._presence.note(result)
+        for state in counts:
+            self._shared.states.put(state)
+        for delivery in (delivery_of(result, self._shared.identity), *events):
+            for outbox in self._shared.outboxes:
+                outbox.put(delivery)
+        if frame is not None:
+            for witness in self._shared.witnesses:
+                witness.see(frame, result)
+
+    @property
+    def wants_wire(self) -> bool:
+        """Whether a frame would use the wire if it were free. Any thread."""
+        waiting = self._waiting
+        return self.latest.peek() is not None or (waiting is not None and waiting[0].awaits_wire)
 
     @property
     def idle(self) -> bool:

@@ -5,9 +5,10 @@ import pkgutil
 from types import ModuleType
 
 from agent import engines, sinks, sources
+from agent.errors import ConfigError
 from agent.flow import Route
 from agent.options import Options
-from agent.ports import CloudEngine, Context, Engine, Sink, Source
+from agent.ports import CloudEngine, Context, Contributor, Engine, Project, Sink, Source
 
 _FOLDERS: dict[str, ModuleType] = {"sources": sources, "engines": engines, "sinks": sinks}
 
@@ -40,6 +41,18 @@ def build_cloud_engine(options: Options, context: Context, *, width: int) -> Clo
     """The hosted engine that `options` describe; `width`: how many requests may be under way at once."""
     engine: CloudEngine = _module("engines", type_of(options)).build(options, context, width=width)
     return engine
+
+
+def build_contributor(options: Options, context: Context, project: Project) -> Contributor:
+    """The way to training images that belongs to the hosted engine of `options`.
+
+    Raises ConfigError: it has none.
+    """
+    build = getattr(_module("engines", type_of(options)), "build_contributor", None)
+    if build is None:
+        raise ConfigError(f"engines.cloud of type {type_of(options)} takes no training images; remove contribute")
+    contributor: Contributor = build(options, context, project)
+    return contributor
 
 
 def build_sink(options: Options, context: Context) -> Sink:

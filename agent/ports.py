@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from agent.clock import Clock
-from agent.flow import Answer, Delivery, Frame, Outcome, Picture, Pixels, Reading, State
+from agent.flow import Answer, Delivery, Frame, Outcome, Picture, Pixels, Reading, Result, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,53 @@ class CloudEngine(Protocol):
 
     def close(self) -> None:
         """Close every connection; never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Where training images are collected."""
+
+    url: str
+    """Of the platform's API, without a path."""
+    name: str
+    """The project's slug."""
+    batch: str
+    tags: tuple[str, ...] = ()
+    split: str = "train"
+
+
+class Contributor(Protocol):
+    """Takes pictures as training images."""
+
+    def open(self) -> None:
+        """Get ready; connections are opened when they are needed. Raises ConfigError."""
+
+    def contribute(self, picture: Picture, name: str, *, give_up_s: float, watch: Watch) -> bool:
+        """Hand `picture` over under the file name `name`; gives up at the monotonic time `give_up_s`.
+
+        False: it was there already. Raises EngineUnavailable, EngineRefused.
+        """
+
+    def close(self) -> None:
+        """Close every connection; never raises."""
+
+
+class Witness(Protocol):
+    """Is shown every frame that has a result, with its pixels, once the result has left."""
+
+    def see(self, frame: Frame, result: Result) -> None:
+        """Called by the emit threads of all cameras, once for each answered frame. Never waits, never raises.
+
+        A frame that it keeps goes into a slot of its own, one for each camera at most: what takes time, such as
+        encoding and disks, is for a loop of its own.
+        """
+
+
+class Intake(Protocol):
+    """What takes results on their way out."""
+
+    def put(self, delivery: Delivery) -> None:
+        """Take `delivery`. Never waits, never raises."""
 
 
 class Sink(Protocol):

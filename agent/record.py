@@ -1,14 +1,37 @@
-"""Result -> the bytes of a `vedette.result/1` record, as docs/result.schema.json describes it. No state."""
+"""Results and events -> the bytes of their records, as docs/*.schema.json describe them. No state."""
 
 import json
 import math
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from enum import Enum
 from typing import Any
+from urllib.parse import quote
 
-from agent.flow import Answer, Delivery, Outlook, Prediction, Prices, Result, Route, Timings
+from agent.flow import Answer, Delivery, Kind, Outlook, Prediction, Prices, Result, Route, Timings
 
 SCHEMA = "vedette.result/1"
+EVENT_SCHEMA = "vedette.event/1"
+
+
+class EventType(str, Enum):
+    """Where in an episode an event stands."""
+
+    NEW = "new"
+    UPDATE = "update"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Objects of one class: how many at once, at most, and the best confidence."""
+
+    count: int
+    confidence: float
+
+    def joined(self, other: "Sighting") -> "Sighting":
+        """The most of both."""
+        return Sighting(max(self.count, other.count), max(self.confidence, other.confidence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +48,36 @@ class Identity:
 
 def delivery_of(result: Result, identity: Identity) -> Delivery:
     """The message that goes to the sinks. Raises ValueError for a failed frame, which has no record."""
-    body = json.dumps(record_of(result, identity), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    return Delivery(id=identity.result_id(result.camera, result.seq, result.revision), camera=result.camera, body=body)
+    name = identity.result_id(result.camera, result.seq, result.revision)
+    return Delivery(name, result.camera, _bytes(record_of(result, identity)))
+
+
+def _bytes(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def event_of(
+    type_: EventType, result: Result, class_name: str, *, first: Result, sighting: Sighting, identity: Identity
+) -> Delivery:
+    """The message that an episode of `class_name`, which began with the result `first`, has reached `type_`."""
+    episode = f"{identity.agent}/{result.camera}/{identity.boot_id}/{first.seq}/{quote(class_name, safe=' ')}"
+    record = {
+        "schema": EVENT_SCHEMA,
+        "id": f"{episode}/{result.seq}/{type_.value}",
+        "episode": episode,
+        "type": type_.value,
+        "agent": identity.agent,
+        "camera": result.camera,
+        "class": class_name,
+        "count": sighting.count,
+        "confidence": round(sighting.confidence, 4),
+        "began_at": _rfc3339(first.captured_wall_s),
+        "at": _rfc3339(result.captured_wall_s),
+        "duration_s": round(result.captured_s - first.captured_s, 3),
+        "clock_synchronized": result.clock_synchronized,
+        "result": identity.result_id(result.camera, result.seq, result.revision),
+    }
+    return Delivery(str(record["id"]), result.camera, _bytes(record), Kind.EVENT)
 
 
 def record_of(result: Result, identity: Identity) -> dict[str, Any]:

@@ -6,36 +6,18 @@ Started and stopped by the main thread; loops report through their Pulse, failur
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from agent import backoff
+from agent.backoff import Backoff, Pauses
 from agent.clock import Clock
-from agent.errors import AgentError, SinkUnavailable, SourceEnded, SourceLost
+from agent.errors import AgentError, Cause, SinkUnavailable, SourceEnded, SourceLost
 from agent.logs import Damper
 from agent.loop import Loop, Pulse, Stage
 
 _log = logging.getLogger(__name__)
 HANG_LIMIT_S = 30.0
 """A loop that has not come round for so long is stuck, and the watchdog is no longer fed. A Loop may ask for more."""
-BACKOFF_FIRST_S = 0.5
-BACKOFF_LAST_S = 30.0
-STABLE_S = 60.0
-"""A loop that ran for so long before it failed starts again with the shortest pause."""
-
-
-class Backoff:
-    """Pauses that double, each drawn from its upper half so that a fleet does not return in step."""
-
-    def __init__(self, draw: Callable[[], float]) -> None:
-        self._draw = draw
-        self._next_s = BACKOFF_FIRST_S
-
-    def pause_s(self, *, ran_s: float) -> float:
-        """The next pause, after a run of `ran_s`."""
-        if ran_s >= STABLE_S:
-            self._next_s = BACKOFF_FIRST_S
-        pause_s = self._next_s
-        self._next_s = min(BACKOFF_LAST_S, 2 * pause_s)
-        return pause_s * (0.5 + self._draw() / 2)
 
 
 class Supervisor:
@@ -60,17 +42,21 @@ class Supervisor:
 
     def _keep(self, loop: Loop) -> None:
         """One thread's life: run the loop, and again after a pause while it fails for want of a camera or a broker."""
-        pulse, backoff = self._pulses[loop.name], Backoff(self._draw)
+        pulse, waits = self._pulses[loop.name], Backoff(self._draw)
         while not pulse.stopping.is_set():
-            begun_s = self._clock.now()
+            waits.begin(self._clock.now())
             try:
                 loop.run(pulse)
                 return  # noqa: TRY300 - the loop said it is done
             except SourceEnded:
                 return
             except (SourceLost, SinkUnavailable) as error:
-                pause_s = backoff.pause_s(ran_s=self._clock.now() - begun_s)
-                self._damper.note(f"{loop.name} {error}", f"{loop.name}: {error}; trying again, pauses up to 30 s")
+                pauses = _pauses_after(error)
+                least_s = error.least_pause_s if isinstance(error, SinkUnavailable) else 0.0
+                pause_s = waits.pause_s(pauses, now_s=self._clock.now(), least_s=least_s)
+                most_s = max(pauses.last_s, least_s)
+                again = f"{loop.name}: {error}; trying again, pauses up to {most_s:.0f} s"
+                self._damper.note(f"{loop.name} {error}", again)
                 pulse.rest(pause_s)
             except Exception as error:  # noqa: BLE001 - the thread wrapper: nothing may end a thread unseen
                 self._fail(loop, error)
@@ -115,3 +101,9 @@ class Supervisor:
                 thread.join(max(0.0, until_s - self._clock.now()))
                 if thread.is_alive():
                     _log.info("%s was still busy after %g s and is left behind", loop.name, stage.stop_within_s)
+
+
+def _pauses_after(error: SourceLost | SinkUnavailable) -> Pauses:
+    if isinstance(error, SourceLost):
+        return backoff.CAMERA
+    return backoff.DISK if error.cause is Cause.DISK else backoff.REMOTE

@@ -14,6 +14,7 @@ _RECENT = 50
 class CameraStatus:
     """One camera, right now."""
 
+    online: bool
     captured: int
     fates: dict[Fate, int]
     unreadable: int
@@ -33,6 +34,7 @@ class CameraTelemetry:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._online = False
         self._captured = 0
         self._unreadable = 0
         self._corrections = 0
@@ -41,6 +43,11 @@ class CameraTelemetry:
         self._routes: Counter[Route] = Counter()
         self._reasons: Counter[Reason] = Counter()
         self._recent: deque[Result] = deque(maxlen=_RECENT)
+
+    def note_online(self, *, online: bool) -> None:
+        """The camera is open, or is not any more."""
+        with self._lock:
+            self._online = online
 
     def note_captured(self) -> None:
         """A frame came from the camera."""
@@ -76,6 +83,7 @@ class CameraTelemetry:
             recent = tuple(self._recent)
             span_s = recent[-1].answered_s - recent[0].answered_s if len(recent) > 1 else 0.0
             return CameraStatus(
+                online=self._online,
                 captured=self._captured,
                 fates=dict(self._fates),
                 unreadable=self._unreadable,

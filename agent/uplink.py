@@ -7,14 +7,14 @@ Link, budget and ladders, which they share, have their own locks.
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from agent import logs
 from agent.budget import Budget
 from agent.clock import Clock
 from agent.errors import Cause, EngineError, EngineRefused
 from agent.evidence import LinkView
-from agent.flow import Answer, Frame, Prices, Reading, Rung, Timings
+from agent.flow import Answer, Frame, Picture, Prices, Reading, Rung, Timings
 from agent.ladder import Ladder
 from agent.link import Link, RequestKey
 from agent.ports import CloudEngine
@@ -30,6 +30,20 @@ SERVER_TOLERANCE_S = 0.05
 _SAY_EVERY_S = 600.0
 _UNBILLED = (Cause.RATE_LIMITED, Cause.CAPTIVE_PORTAL)
 """Nothing was computed, beside what was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cargo:
+    """What is to be uploaded."""
+
+    key: RequestKey
+    size_bytes: int
+    """About as many; known for certain once the picture is made."""
+    make: Callable[[], Picture]
+    due_s: float
+    """Monotonic; an answer by then is in time."""
+    yields: Callable[[], bool] = lambda: False
+    """Asked while bytes are on the wire: whether others need it more."""
 
 
 class Uplink:
@@ -56,7 +70,12 @@ class Uplink:
 
     def begin(self, frame: Frame, rung: Rung, *, ladder: Ladder, due_s: float) -> "Upload":
         """From now on this frame is on its way; an answer by `due_s`, monotonic, is in time."""
-        return Upload(self, frame, rung, ladder=ladder, due_s=due_s)
+        key = (frame.camera, frame.seq)
+        return self.load(Cargo(key, rung.size_bytes, lambda: ladder.picture(frame.pixels, rung), due_s))
+
+    def load(self, cargo: Cargo) -> "Upload":
+        """From now on `cargo` is on its way."""
+        return Upload(self, cargo)
 
     def begin_errand(self) -> bool:
         """Whether one more may be under way; it is then to be run."""
@@ -93,33 +112,34 @@ class Uplink:
 class Upload:
     """One frame's request: carried at most once, then ended."""
 
-    def __init__(self, uplink: Uplink, frame: Frame, rung: Rung, *, ladder: Ladder, due_s: float) -> None:
-        self.key: RequestKey = (frame.camera, frame.seq)
+    def __init__(self, uplink: Uplink, cargo: Cargo) -> None:
+        self.key = cargo.key
+        self.yielded = False
+        """It was given up for others, which is no failure."""
         self._uplink = uplink
-        self._frame = frame
-        self._rung = rung
-        self._ladder = ladder
-        self._due_s = due_s
+        self._cargo = cargo
         self._reading: Reading | None = None
         self._error: EngineError | None = None
-        self._receipt = uplink.budget.reserve(rung.size_bytes)
-        uplink.link.note_sent(self.key, size_bytes=rung.size_bytes, now_s=uplink.clock.now(), due_s=due_s)
+        self._receipt = uplink.budget.reserve(cargo.size_bytes)
+        uplink.link.note_sent(self.key, size_bytes=cargo.size_bytes, now_s=uplink.clock.now(), due_s=cargo.due_s)
 
     def carry(self, give_up_s: float) -> Answer:
         """Encode, send, and wait until the monotonic time `give_up_s`. Raises EngineUnavailable, EngineRefused."""
         link, clock, budget = self._uplink.link, self._uplink.clock, self._uplink.budget
         begun_s = clock.now()
-        picture = self._ladder.picture(self._frame.pixels, self._rung)
+        picture = self._cargo.make()
         link.note_size(self.key, len(picture.data))
         encode_s = clock.now() - begun_s
         try:
             answer = self._uplink.engine.infer(picture, give_up_s, self._watch)
         except EngineError as error:
-            link.note_failure(self.key, error, now_s=clock.now())
+            self.yielded = self.yielded and error.cause is Cause.TIMEOUT
+            if not self.yielded:
+                link.note_failure(self.key, error, now_s=clock.now())
             self._error = error
             raise
         now_s = clock.now()
-        link.note_answer(self.key, now_s=now_s, on_time=now_s <= self._due_s, cold_start=answer.cold_start)
+        link.note_answer(self.key, now_s=now_s, on_time=now_s <= self._cargo.due_s, cold_start=answer.cold_start)
         budget.settle(self._receipt, metered_bytes=self._metered_bytes, billed_s=answer.timings.processing_s)
         self._uplink.check(answer.timings)
         timings = replace(answer.timings, preprocess_s=encode_s)
@@ -141,7 +161,8 @@ class Upload:
         self._reading = reading
         wanted = self._uplink.link.note_reading(self.key, reading, now_s=self._uplink.clock.now())
         self._uplink.on_progress()
-        return wanted
+        self.yielded = self.yielded or (wanted and reading.unacked_bytes > 0 and self._cargo.yields())
+        return wanted and not self.yielded
 
     @property
     def _metered_bytes(self) -> int:

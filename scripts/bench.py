@@ -31,7 +31,7 @@ from agent.handoff import Bell  # noqa: E402
 from agent.imaging import open_video  # noqa: E402
 from agent.lanes import Lane  # noqa: E402
 from agent.loop import Pulse  # noqa: E402
-from agent.outbox import MemoryOutbox  # noqa: E402
+from agent.outbox import Limits, Outbox  # noqa: E402
 from agent.pipeline import Pipeline, Shared  # noqa: E402
 from agent.ports import Context  # noqa: E402
 from agent.record import Identity  # noqa: E402
@@ -84,18 +84,17 @@ def local_path(options: argparse.Namespace, frames: list[Pixels]) -> Row:
     context = Context("bench", clock, Path.cwd(), Path.cwd())
     engine = tflite.build(tflite.Options(type="tflite", model=options.model, threads=options.threads), context)
     lane = Lane("local", engine, clock, on_room=bell.ring)
-    with tempfile.TemporaryDirectory() as folder:
-        outbox = MemoryOutbox(Path(folder) / "kept")
-        identity = Identity("bench", "boot")
-        shared = Shared(clock, bell, {Route.LOCAL: lane}, [outbox], identity, DEADLINE_S, local=engine)
-        pipeline = Pipeline("cam", Replay(frames), shared)
-        admission = Admission([pipeline], Router(Mode.LOCAL_ONLY), shared)
-        worker = threading.Thread(target=lane.run, args=(Pulse(clock),), daemon=True)
-        worker.start()
-        lane.opened.wait()
-        pairs = list(alternate(pipeline, admission, engine, options.frames))
-        lane.stop()
-        worker.join()
+    outbox = Outbox(None, Limits(), clock)
+    identity = Identity("bench", "boot")
+    shared = Shared(clock, bell, {Route.LOCAL: lane}, [outbox], identity, DEADLINE_S, local=engine)
+    pipeline = Pipeline("cam", Replay(frames), shared)
+    admission = Admission([pipeline], Router(Mode.LOCAL_ONLY), shared)
+    worker = threading.Thread(target=lane.run, args=(Pulse(clock),), daemon=True)
+    worker.start()
+    lane.opened.wait()
+    pairs = list(alternate(pipeline, admission, engine, options.frames))
+    lane.stop()
+    worker.join()
     ratio = statistics.median(path_s / bare_s for path_s, bare_s in pairs)
     path_ms, bare_ms = (statistics.median(pair[i] for pair in pairs) * 1000 for i in (0, 1))
     return Row(

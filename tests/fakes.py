@@ -11,7 +11,7 @@ import numpy as np
 from agent.budget import Budget, Caps
 from agent.clock import Clock
 from agent.errors import EngineError, SourceEnded
-from agent.flow import Answer, Delivery, Frame, Outcome, Picture, Pixels, Prediction, Reading, Timings
+from agent.flow import Answer, Delivery, Frame, Kind, Picture, Pixels, Prediction, Reading, Timings
 from agent.ladder import Ladder
 from agent.link import Link
 from agent.ports import CloudEngine, Context, Watch
@@ -210,18 +210,10 @@ class ListOutbox:
 
     def __init__(self) -> None:
         self.deliveries: list[Delivery] = []
+        self.events: list[Delivery] = []
 
     def put(self, delivery: Delivery) -> None:
-        self.deliveries.append(delivery)
-
-    def peek(self, limit: int, timeout_s: float) -> Sequence[Delivery]:  # noqa: ARG002 - as Outbox has it
-        return self.deliveries[:limit]
-
-    def settle(self, batch: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None: ...
-
-    def close(self) -> None: ...
-
-    def status(self) -> None: ...
+        (self.events if delivery.kind is Kind.EVENT else self.deliveries).append(delivery)
 
 
 def a_frame(seq: int = 0, *, captured_s: float = 1000.0, camera: str = "cam") -> Frame:

@@ -24,6 +24,7 @@ from starlette.routing import Mount, Route
 import agent
 from agent.clock import Clock
 from agent.emulator import faults, query, replies
+from agent.emulator.dataset import Dataset
 from agent.emulator.gateway import App, Faulty, Gate, Proxy, RateLimit, Receive, Scope, Send, answer
 from agent.emulator.keys import KeyRing
 from agent.emulator.link import Link
@@ -46,6 +47,7 @@ class Site:
     workspace: str
     keys: KeyRing
     model: HostedModel
+    dataset: Dataset
     box: faults.FaultBox
     link: Link
     player: Player
@@ -76,6 +78,7 @@ def _hosted(site: Site) -> App:
         _route("/healthz", _fixed({"status": "healthy"})),
         _route("/readiness", _fixed({"status": "ready"})),
         _route("/{project}/{version}", detection.serve, "POST"),
+        Route("/dataset/{project}/upload", _Uploads(site.dataset).serve, methods=["POST"]),
     ]
     handlers: Handlers = {replies.Refused: _refused, HTTPException: _wrong_path, Exception: _broken}
     return cast("App", Starlette(routes=routes, exception_handlers=handlers))
@@ -153,6 +156,29 @@ class _Detection:
         return headers
 
 
+class _Uploads:
+    """`POST /dataset/{project}/upload`, which is the platform's, at a host of its own."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    async def serve(self, request: Request) -> Response:
+        """The name and the split may stand in the form or in the query."""
+        async with request.form() as form:
+            part, query_ = form.get("file"), request.query_params
+            if not isinstance(part, UploadFile):
+                raise replies.Refused(replies.message(400, "No image was given: there is no file part called file."))
+            reply = self._dataset.add(
+                request.path_params["project"],
+                await part.read(),
+                name=str(form.get("name") or part.filename),
+                split=str(form.get("split") or query_.get("split") or "train"),
+                batch=query_.get("batch"),
+                tags=query_.getlist("tag"),
+            )
+        return _response(reply)
+
+
 async def _picture(request: Request) -> bytes:
     """The encoded picture, found in the hosted service's order: `?image=`, multipart, base64 body."""
     if "image" in request.query_params:
@@ -210,7 +236,8 @@ class _Control:
 
     async def _state(self, _: Request) -> Response:
         site = self._site
-        state = self._proxy.state() | site.model.state() | site.box.state() | {"link": site.player.state()}
+        state = self._proxy.state() | site.model.state() | site.dataset.state() | site.box.state()
+        state |= {"link": site.player.state()}
         return Response(replies.compact({"project": site.project} | state), media_type=replies.JSON)
 
     async def _put_fault(self, request: Request) -> Response:

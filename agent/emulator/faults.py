@@ -33,9 +33,19 @@ class Kind(str, Enum):
     """An error with `status`, and Retry-After when `retry_after_s` is given."""
 
 
+class Target(str, Enum):
+    """Which requests a fault meets."""
+
+    INFERENCE = "inference"
+    """All but uploads."""
+    UPLOAD = "upload"
+    """Of training images."""
+
+
 FORMS = (
     f"what meets every request, or with :requests=N the next N: {', '.join(kind.value for kind in Kind)}; as in "
-    "delay:2.0, drip:0.1 (seconds), status:429:retry_after_s=3 (default: none)"
+    "delay:2.0, drip:0.1 (seconds), status:429:retry_after_s=3; with :on=upload or :on=inference those alone "
+    "(default: none)"
 )
 """For people."""
 
@@ -60,6 +70,8 @@ class Fault:
     retry_after_s: float | None = None
     requests: int | None = None
     """How many requests it meets; None: all, until it is taken away."""
+    on: Target | None = None
+    """None: whatever is asked."""
 
 
 class FaultBox:
@@ -74,10 +86,10 @@ class FaultBox:
         self._fault = fault
         self._left = fault.requests if fault is not None else None
 
-    def take(self) -> Fault | None:
-        """The fault that meets the next request."""
+    def take(self, target: Target = Target.INFERENCE) -> Fault | None:
+        """The fault that meets the next request, of this kind."""
         fault = self._fault
-        if fault is None:
+        if fault is None or fault.on not in {None, target}:
             return None
         self._counts[fault.kind.value] += 1
         if self._left is not None:
@@ -108,7 +120,7 @@ def parse(text: str) -> Fault:
         name, equals, value = part.partition("=")
         if not equals:
             name, value = ("status" if word == Kind.STATUS.value else "seconds"), part
-        values[name] = _number(name, value)
+        values[name] = value if name == "on" else _number(name, value)
     return from_mapping(values)
 
 
@@ -125,19 +137,25 @@ def from_mapping(values: Mapping[str, object]) -> Fault:
     Raises:
         ConfigError: an unknown kind or key, or a value that the kind does not take.
     """
-    known = ("kind", "seconds", "status", "retry_after_s", "requests")
+    known = ("kind", "seconds", "status", "retry_after_s", "requests", "on")
     strange = sorted(set(values) - set(known))
     if strange:
         raise ConfigError(f"a fault has no {', '.join(strange)}; it has {', '.join(known)}")
     kinds = [kind.value for kind in Kind]
     if values.get("kind") not in kinds:
         raise ConfigError(f"there is no fault {values.get('kind')!r}; there are {', '.join(kinds)}")
+    seconds, retry_after_s = _positive(values, "seconds"), _positive(values, "retry_after_s")
     requests, status = _whole(values, "requests"), _whole(values, "status")
-    fault = Fault(
-        Kind(values["kind"]), _positive(values, "seconds"), status, _positive(values, "retry_after_s"), requests
-    )
+    fault = Fault(Kind(values["kind"]), seconds, status, retry_after_s, requests, on=_target(values.get("on")))
     _check(fault)
     return fault
+
+
+def _target(value: object) -> Target | None:
+    targets = [target.value for target in Target]
+    if value is not None and value not in targets:
+        raise ConfigError(f"the fault's on is {value!r}; there are {', '.join(targets)}")
+    return None if value is None else Target(value)
 
 
 def _positive(values: Mapping[str, object], name: str) -> float | None:

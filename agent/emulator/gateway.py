@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 from agent.clock import Clock
 from agent.emulator import replies
-from agent.emulator.faults import Fault, FaultBox, Kind, Wire
+from agent.emulator.faults import Fault, FaultBox, Kind, Target, Wire
 from agent.emulator.keys import KeyRing
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -131,7 +131,7 @@ class Faulty:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or play the fault with it."""
-        fault = self._box.take()
+        fault = self._box.take(Target.UPLOAD if scope["path"].startswith("/dataset/") else Target.INFERENCE)
         if fault is None:
             await self._app(scope, receive, send)
         elif (reply := _instead(fault)) is not None:

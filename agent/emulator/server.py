@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from agent.clock import Clock, SystemClock
 from agent.emulator import faults, keys, schedule
+from agent.emulator.dataset import Dataset
 from agent.emulator.faults import Fault, FaultBox
 from agent.emulator.keys import KeyRing, Verdict
 from agent.emulator.link import Link
@@ -203,6 +204,7 @@ class Emulator:
                 workspace=settings.workspace,
                 keys=settings.keys,
                 model=self._model,
+                dataset=Dataset(settings.project.partition("/")[0]),
                 box=FaultBox(settings.fault),
                 link=self._link,
                 player=self._player,

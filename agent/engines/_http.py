@@ -9,7 +9,7 @@ connection they go.
 import secrets
 import ssl
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -39,10 +39,14 @@ class Call:
     """What goes where."""
 
     url: str
-    params: dict[str, str] = field(repr=False)
+    params: Mapping[str, str | Sequence[str]] = field(repr=False)
     headers: dict[str, str] = field(repr=False)
     picture: bytes | None = field(default=None, repr=False)
     """A JPEG, sent as a multipart form; None: there is no body."""
+    name: str = "frame.jpg"
+    """The picture's file name in the form."""
+    values: dict[str, str] = field(default_factory=dict, repr=False)
+    """What else stands in the form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +275,7 @@ class DeadlineClient:
     def _exchanged(self, call: Call, exchange: Exchange) -> Reply:
         headers, content = call.headers, b""
         if call.picture is not None:
-            form, content = _form(call.picture)
+            form, content = _form(call, call.picture)
             headers = {**headers, "Content-Type": form}
         exchange.body_bytes = len(content)
         timeout = httpx.Timeout(None, connect=self._connect_timeout_s, pool=exchange.left_s())
@@ -305,11 +309,15 @@ class DeadlineClient:
         self._connector.close()
 
 
-def _form(picture: bytes) -> tuple[str, bytes]:
+def _form(call: Call, picture: bytes) -> tuple[str, bytes]:
     """Content type and body of a multipart form with one file: in one piece, so that it fills whole segments."""
     boundary = secrets.token_hex(16)
-    head = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="frame.jpg"\r\n'
+    head = "".join(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in call.values.items()
+    )
+    head += (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{call.name}"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
     )
     return f"multipart/form-data; boundary={boundary}", b"".join(

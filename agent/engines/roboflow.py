@@ -10,19 +10,18 @@ import difflib
 import json
 import logging
 import math
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, HttpUrl, field_validator
 from pydantic_core import PydanticCustomError
 
-from agent.engines import _tcp_info
+from agent.engines import _replies, _tcp_info, _upload
 from agent.errors import Cause, ConfigError, EngineError, EngineRefused, EngineUnavailable
 from agent.flow import Answer, Picture, Prediction, Route, Timings
 from agent.options import BARE_SECRET, Confidence, Secret
 from agent.options import Options as BaseOptions
-from agent.ports import CloudEngine, Context, Watch
+from agent.ports import CloudEngine, Context, Contributor, Project, Watch
 
 if TYPE_CHECKING:
     from agent.engines._http import DeadlineClient, Reply
@@ -126,20 +125,8 @@ class Roboflow:
 
     def open(self) -> None:
         """Read the key and make the client; connections are opened by the first requests. Raises ConfigError."""
-        from agent.engines._http import DeadlineClient
-
-        ca_file = self._options.ca_file
-        self._key = self._options.api_key.reveal(self._context.base_dir)
-        if not (self._key.isascii() and self._key.isprintable()):
-            raise ConfigError(
-                f"api_key {self._options.api_key} holds characters that no API key has; put the key alone"
-            )
-        self._client = DeadlineClient(
-            self._context.clock,
-            connections=self.width,
-            connect_timeout_s=self._options.connect_timeout_s,
-            ca_file=self._context.base_dir / ca_file.expanduser() if ca_file else None,
-        )
+        self._key = _key(self._options, self._context)
+        self._client = _client(self._options, self._context, connections=self.width)
         if not self.measures:
             _log.warning("this system does not tell what was acknowledged (TCP_INFO); uploads are timed end to end")
 
@@ -156,7 +143,7 @@ class Roboflow:
                 connect_s=reply.connect_s,
                 upload_s=reply.upload_s,
                 server_s=reply.server_s,
-                processing_s=_seconds(reply.headers.get("x-processing-time")),
+                processing_s=_replies.seconds(reply.headers.get("x-processing-time")),
             ),
             size_bytes=len(picture.data),
             quality=picture.quality,
@@ -175,7 +162,7 @@ class Roboflow:
         reply = self._ask(give_up_s)
         if reply.status not in _WELCOME:
             raise self._error_of(reply)
-        if _is_page(reply):
+        if _replies.is_page(reply):
             raise EngineUnavailable(_PORTAL, Cause.CAPTIVE_PORTAL)
         return reply.metered_bytes
 
@@ -215,11 +202,14 @@ class Roboflow:
 
     def _error_of(self, reply: "Reply") -> EngineError:
         """What a status other than 200 means; some servers repeat the key, so it is struck out."""
-        said = _message(reply).replace(self._key, "***")
+        said = _replies.message(reply).replace(self._key, "***")
         where = reply.headers.get("location", "nowhere").partition("?")[0].replace(self._key, "***")
-        wait_s = _retry_after_s(reply, self._context.clock.wall())
+        wait_s = _replies.retry_after_s(reply, self._context.clock.wall())
         error = _error_of(reply.status, self._options.model, said=said, where=where, retry_after_s=wait_s)
-        error.metered_bytes, error.processing_s = reply.metered_bytes, _seconds(reply.headers.get("x-processing-time"))
+        error.metered_bytes, error.processing_s = (
+            reply.metered_bytes,
+            _replies.seconds(reply.headers.get("x-processing-time")),
+        )
         return error
 
     def close(self) -> None:
@@ -247,44 +237,6 @@ def _error_of(status: int, model: str, *, said: str, where: str, retry_after_s: 
     return EngineRefused(f"the API refused with status {status} ({said})", Cause.BAD_REQUEST)
 
 
-def _message(reply: "Reply") -> str:
-    """The error's text, wherever it stands: message, detail, or the body itself."""
-    text = reply.body[:2000].decode("utf-8", "replace")
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        body = text
-    said = (body.get("message") or body.get("detail")) if isinstance(body, dict) else body
-    return " ".join(str(said).split())[:200] or "no text"
-
-
-def _seconds(text: str | None) -> float | None:
-    """A header's number of seconds; None when absent, not a number, or negative."""
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
-
-
-def _retry_after_s(reply: "Reply", wall_s: float) -> float | None:
-    """How long the server asks to be left alone. A date counts from the server's own, for this clock may be wrong."""
-    text = reply.headers.get("retry-after")
-    until_s = _date_s(text)
-    if until_s is None:
-        return _seconds(text)
-    now_s = _date_s(reply.headers.get("date"))
-    return max(0.0, until_s - (wall_s if now_s is None else now_s))
-
-
-def _date_s(text: str | None) -> float | None:
-    """A header's date in seconds since the epoch; None when it is none."""
-    try:
-        return parsedate_to_datetime(text or "").timestamp()
-    except (ValueError, TypeError, OverflowError, OSError):
-        return None
-
-
 def _predictions(reply: "Reply", picture: Picture) -> tuple[Prediction, ...]:
     """The answer's objects in the captured frame. Raises EngineUnavailable when the body is not the API's."""
     body = _json_body(reply)
@@ -302,18 +254,12 @@ def _json_body(reply: "Reply") -> dict[str, Any]:
     try:
         body = json.loads(reply.body)
     except (ValueError, RecursionError) as error:
-        if _is_page(reply):
+        if _replies.is_page(reply):
             raise EngineUnavailable(_PORTAL, Cause.CAPTIVE_PORTAL) from error
         raise EngineUnavailable("the answer is not JSON; it may be cut short", Cause.BAD_ANSWER) from error
     if not isinstance(body, dict):
         raise EngineUnavailable("the answer is not a JSON object", Cause.BAD_ANSWER)
     return body
-
-
-def _is_page(reply: "Reply") -> bool:
-    """Whether it is written for people: the API never answers so, those in between do."""
-    start = reply.body[:200].lstrip().lower()
-    return "html" in reply.headers.get("content-type", "") or start.startswith((b"<!doctype", b"<html"))
 
 
 def _prediction(item: dict[str, Any]) -> Prediction:
@@ -326,6 +272,36 @@ def _finite(found: Prediction) -> Prediction:
     if not all(math.isfinite(number) for number in numbers) or found.width < 0 or found.height < 0:
         raise ValueError("a box is not finite")
     return found
+
+
+def _key(options: Options, context: Context) -> str:
+    """The API key. Raises ConfigError."""
+    key = options.api_key.reveal(context.base_dir)
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"api_key {options.api_key} holds characters that no API key has; put the key alone")
+    return key
+
+
+def _client(options: Options, context: Context, *, connections: int) -> "DeadlineClient":
+    """What makes the requests. Raises ConfigError."""
+    from agent.engines._http import DeadlineClient
+
+    return DeadlineClient(
+        context.clock,
+        connections=connections,
+        connect_timeout_s=options.connect_timeout_s,
+        ca_file=context.base_dir / options.ca_file.expanduser() if options.ca_file else None,
+    )
+
+
+def build_contributor(options: Options, context: Context, project: Project) -> Contributor:
+    """The way to a project of the same platform; `options` say how, and with which key."""
+    return _upload.Uploads(
+        project,
+        context.clock,
+        make_client=lambda: _client(options, context, connections=1),
+        key=lambda: _key(options, context),
+    )
 
 
 def build(options: Options, context: Context, *, width: int = 6) -> CloudEngine:

@@ -1,4 +1,4 @@
-"""`vedette explain`: reads a results file, prints why frames went where they went, and draws it. Main thread."""
+"""`vedette explain`: reads results files, prints why frames went where they went, and draws it. Main thread."""
 
 import argparse
 import contextlib
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "results",
         type=Path,
-        help="a file that a sink of type jsonl has written, compressed by gzip or not; -: standard input",
+        nargs="+",
+        help="files that a sink of type jsonl has written, compressed by gzip or not: with rotation "
+        "RESULTS.*.jsonl* RESULTS.jsonl; -: standard input",
     )
     parser.add_argument(
         "--camera", action="append", metavar="NAME", help="only this camera, as NAME or AGENT/NAME; may come repeatedly"
@@ -44,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--picture",
         type=Path,
         metavar="FILE.png",
-        help="where the picture goes; left out: beside RESULTS, with .png in place of .jsonl or after any other name, "
-        "and nowhere for standard input. An earlier picture of vedette's is replaced, anything else stays",
+        help="where the picture goes; left out: beside the last of RESULTS, with .png in place of .jsonl or after any "
+        "other name, and nowhere for standard input. An earlier picture of vedette's is replaced, anything else stays",
     )
     picture.add_argument("--no-picture", action="store_true", help="print only")
 
@@ -57,14 +59,15 @@ def run(options: argparse.Namespace) -> int:
         ConfigError: the file cannot be read or holds no result, or the options leave nothing of it.
         AgentError: the output cannot be written.
     """
-    read = history.read(options.results)
+    files: list[Path] = options.results
+    read = history.read(*files)
     cameras = _between(_chosen(read, options.camera), options.since, options.until)
-    _say("\n\n".join([_head(options.results, read), *(explanation(camera, read.reasons) for camera in cameras)]))
-    path = None if options.no_picture else options.picture or _beside(options.results)
+    _say("\n\n".join([_head(files, read), *(explanation(camera, read.reasons) for camera in cameras)]))
+    path = None if options.no_picture else options.picture or _beside(files[-1])
     if path is None:
         return _DONE
     try:
-        timeline.draw(path, [track(camera) for camera in cameras], read.reasons, title=_title(options.results, cameras))
+        timeline.draw(path, [track(camera) for camera in cameras], read.reasons, title=_title(files, cameras))
     except ChartError as error:
         with contextlib.suppress(OSError):
             print(error, file=sys.stderr)  # noqa: T201 - for the person at the terminal
@@ -84,19 +87,20 @@ def _say(text: str) -> None:
             raise AgentError(f"the output cannot be written: {error.strerror}") from error
 
 
-def _head(path: Path, read: History) -> str:
+def _head(files: Sequence[Path], read: History) -> str:
     frames = sum(len(camera.frames) for camera in read.cameras)
     lines = [
-        f"{history.name_of(path)}: {figures.plural(frames, 'frame')} of {figures.plural(len(read.cameras), 'camera')}"
+        f"{history.name_of(*files)}: {figures.plural(frames, 'frame')} of {figures.plural(len(read.cameras), 'camera')}"
     ]
     return "\n".join([*lines, *(f"  left out: {fault}" for fault in read.faults)])
 
 
-def _title(path: Path, cameras: Sequence[CameraHistory]) -> str:
+def _title(files: Sequence[Path], cameras: Sequence[CameraHistory]) -> str:
     """Of the picture."""
     more = len(cameras) - timeline.MOST_CAMERAS
     others = f"; {figures.plural(more, 'more camera')}: see --camera" if more > 0 else ""
-    return f"Why frames went where they went: {'standard input' if path == history.STDIN else path.name}{others}"
+    names = history.name_of(*(Path(path.name) for path in files))
+    return f"Why frames went where they went: {names}{others}"
 
 
 def _beside(results: Path) -> Path | None:

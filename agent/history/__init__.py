@@ -1,7 +1,8 @@
-"""A results file of the past -> columns of numbers, a set for each camera.
+"""Results files of the past -> columns of numbers, a set for each camera.
 
 Reads JSON lines of `vedette.result/1`, gzipped or not, in one pass: what a record says of its objects is not kept, the
-rest takes about 110 bytes. What is no such record is counted and named, and the rest is read. Records that lack what
+rest takes about 110 bytes. Of several files a record that stands in two counts once, and their order does not matter
+where the clock was right. What is no such record is counted and named, and the rest is read. Records that lack what
 was added to the schema later are read too: a number that is not there is NaN.
 """
 

@@ -1,4 +1,4 @@
-"""What a results file tells, as columns of numbers: a set for each camera. No state."""
+"""What results files tell, as columns of numbers: a set for each camera. No state."""
 
 from dataclasses import dataclass, fields
 from typing import TypeAlias
@@ -78,7 +78,7 @@ class CameraHistory:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One results file."""
+    """Of all files together."""
 
     cameras: tuple[CameraHistory, ...]
     """By name."""

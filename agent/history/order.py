@@ -42,7 +42,7 @@ PLACES = {
 
 @dataclass(slots=True)
 class Growing:
-    """One camera while the file is read."""
+    """One camera while the files are read."""
 
     numbers: "array[float]" = field(default_factory=lambda: array("f"))
     """One after the other, as PLACES has them."""
@@ -115,8 +115,8 @@ def _axis(
 ) -> tuple[NDArray[np.float64], NDArray[np.int32], bool]:
     """Every row's time, the place of its boot among the others, and whether each boot had a clock to trust.
 
-    Boots follow each other by their clocks where all could be trusted, else as in the file; one that would begin before
-    the one before it has ended is put after it.
+    Boots follow each other by their clocks where all could be trusted, else as in the files; one that would begin
+    before the one before it has ended is put after it.
     """
     order = np.argsort(boot, kind="stable")
     rows_of = np.split(order, np.flatnonzero(np.diff(boot[order])) + 1)

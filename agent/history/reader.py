@@ -1,4 +1,4 @@
-"""The lines of a results file -> rows. Owned by the one thread that reads."""
+"""The lines of results files -> rows. Owned by the one thread that reads."""
 
 import gzip
 import io
@@ -64,20 +64,26 @@ class _Fault:
         return f"line{'s' * (self.count > 1)} {numbers}{f' and {more} more' if more else ''}: {cause}"
 
 
-def read(path: Path) -> History:
-    """Read a results file, or STDIN. Raises ConfigError when it cannot be read, or holds no record."""
-    reader = _Reader(name_of(path))
-    try:
-        with _opened(path) as file, gzip.open(file) if file.peek(2)[:2] == _GZIP else file as plain:
-            reader.read(plain)
-    except OSError as error:
-        raise ConfigError(f"{name_of(path)} cannot be read: {error.strerror or error}; name a results file") from error
+def read(*paths: Path) -> History:
+    """Read results files, of which one may be STDIN, as one. Raises ConfigError for an unreadable one, or no record."""
+    reader = _Reader(name_of(*paths))
+    for path in paths:
+        _read_into(reader, path, place=f"{name_of(path)}, " if len(paths) > 1 else "")
     return reader.history()
 
 
-def name_of(path: Path) -> str:
-    """As people know it."""
-    return "standard input" if path == STDIN else str(path)
+def _read_into(reader: "_Reader", path: Path, *, place: str) -> None:
+    try:
+        with _opened(path) as file, gzip.open(file) if file.peek(2)[:2] == _GZIP else file as plain:
+            reader.read(plain, place=place)
+    except OSError as error:
+        raise ConfigError(f"{name_of(path)} cannot be read: {error.strerror or error}; name a results file") from error
+
+
+def name_of(*paths: Path) -> str:
+    """As people know it, or them."""
+    names = ["standard input" if path == STDIN else str(path) for path in paths]
+    return names[0] if len(names) == 1 else f"{len(names)} files, {names[0]} to {names[-1]}"
 
 
 def _opened(path: Path) -> io.BufferedReader:
@@ -92,19 +98,27 @@ class _Reader:
         self._cameras: dict[str, Growing] = {}
         self._reasons = {reason.value: code for code, reason in enumerate(Reason)}
         self._boots: dict[str, int] = {}
-        self._faults: dict[str, _Fault] = {}
+        self._faults: dict[tuple[str, str], _Fault] = {}
+        """By the file, where there are several, and the cause."""
+        self._place = ""
         self._lines = 0
+        """Of this file so far."""
+        self._is_empty = True
 
-    def read(self, file: io.BufferedIOBase) -> None:
+    def read(self, file: io.BufferedIOBase, *, place: str) -> None:
+        """Take in one file; `place` is what the words for its faults begin with."""
+        self._place, self._lines = place, 0
         for line in self._lines_of(file):
-            self._lines += 1
+            self._lines, self._is_empty = self._lines + 1, False
             fault = self._take(line)
             if fault is not None:
                 self._note(fault)
 
     def _note(self, fault: str) -> None:
-        known = fault in self._faults or len(self._faults) < _MOST_FAULTS
-        self._faults.setdefault(fault if known else "not a record, for other causes", _Fault()).note(self._lines)
+        key = (self._place, fault)
+        if key not in self._faults and len(self._faults) >= _MOST_FAULTS:
+            key = ("elsewhere, " if self._place else "", "not a record, for other causes")
+        self._faults.setdefault(key, _Fault()).note(self._lines)
 
     def _lines_of(self, file: io.BufferedIOBase) -> Iterator[bytes]:
         """Every line; an endless one in pieces, none of which is a record."""
@@ -112,7 +126,7 @@ class _Reader:
             while line := file.readline(_LONGEST_LINE_BYTES):
                 yield line
         except (EOFError, zlib.error, gzip.BadGzipFile):
-            self._lines += 1
+            self._lines, self._is_empty = self._lines + 1, False
             self._note("the compressed file is damaged from here on")
 
     def _take(self, line: bytes) -> str | None:
@@ -164,9 +178,9 @@ class _Reader:
         return self._cameras[whole]
 
     def history(self) -> History:
-        faults = tuple(fault.named(cause) for cause, fault in self._faults.items())
+        faults = tuple(place + fault.named(cause) for (place, cause), fault in self._faults.items())
         if not self._cameras:
-            found = f"{self._name} holds no result" if self._lines else f"{self._name} is empty"
+            found = f"{self._name} is empty" if self._is_empty else f"{self._name} holds no result"
             why = f" ({'; '.join(faults)})" if faults else ""
             raise ConfigError(f"{found}{why}; name a file that a sink of type jsonl has written")
         cameras = tuple(settled(name, self._cameras.pop(name)) for name in sorted(self._cameras))

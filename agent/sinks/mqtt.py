@@ -1,12 +1,17 @@
-"""Results to an MQTT broker, over TLS if wanted.
+"""Results, events and states to an MQTT broker, over TLS or websockets if wanted.
 
 Talks to one broker with paho-mqtt 2: MQTT 5, or 3.1.1 where the broker refuses 5. QoS is always 1, and a result counts
 as delivered when its PUBACK is there; a result that is sent again after a lost connection may come twice, with the
 same id. Topics below the prefix:
 
     PREFIX/available          retained: "online" on every connect, "stopped" on a clean end, "offline" by last will
+    PREFIX/health             retained: how the agent does, a JSON object
+    PREFIX/CAMERA/status      retained: "online" or "offline"; holds while PREFIX/available is "online"
+    PREFIX/CAMERA/CLASS       retained: how many of that class the newest result has
     PREFIX/CAMERA/results     one message per result, not retained
+    PREFIX/CAMERA/events      one message per event, not retained
 
+With `home_assistant`, the agent and its cameras show up there as a device (`_mqtt_discovery`).
 Every failure is SinkUnavailable with its cause (`_mqtt_words` has the sentences and the table of reason codes), and the
 runtime opens the sink again later. Each `open` makes a new client that never reconnects by itself, so that nothing is
 left in paho's own queue to be sent twice.
@@ -17,25 +22,41 @@ State is owned by the one thread of the sink; paho's network thread stays inside
 
 import contextlib
 import logging
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from agent import logs
 from agent.errors import SinkUnavailable
-from agent.flow import Delivery, Outcome
+from agent.flow import Delivery, Kind, Outcome, State
 from agent.options import Options as BaseOptions
-from agent.options import Port, Secret, SinkOptions
+from agent.options import Port, Secret, SinkOptions, What, kinds_of
 from agent.ports import Context, Sink
 from agent.sinks import _mqtt_words as words
-from agent.sinks._mqtt_session import Broker, Session, Version, broker_context, packet_bytes
+from agent.sinks._mqtt_announcer import Announcer
+from agent.sinks._mqtt_broker import Broker
+from agent.sinks._mqtt_dial import Dialer
+from agent.sinks._mqtt_discovery import Discovery
+from agent.sinks._mqtt_packet import Message, Stamp
+from agent.sinks._mqtt_post import Post, Refusals
+from agent.sinks._mqtt_tls import Security, broker_context
+from agent.sinks._mqtt_topics import Topics, level, retained
 
 _GOODBYE_S: Final = 2.0
 """How long `close` waits for the PUBACK of "stopped"."""
+_OWN_PROPERTIES: Final = frozenset({"id", "schema"})
+_LATEST_EXPIRY_S: Final = 0xFFFF_FFFF
+"""What a Message Expiry Interval can hold (OASIS MQTT 5.0, section 3.3.2.3.3)."""
+_Text = Annotated[str, Field(min_length=1, max_length=256)]
 _log = logging.getLogger(__name__)
+
+
+def _topic(value: str) -> str:
+    if value.strip("/") != value or not value or set(value) & set("+#\0"):
+        raise ValueError("a topic is not empty, has no + or #, and neither begins nor ends with /")
+    return value
 
 
 class TLS(BaseOptions):
@@ -45,19 +66,81 @@ class TLS(BaseOptions):
         None, description="PEM file of the CA behind the broker's certificate; default: system"
     )
     verify: bool = Field(True, description="false: any certificate will do, and anyone may read along; for trials only")
+    min_version: Literal["1.2", "1.3"] = Field("1.2", description="least version of TLS that the broker must speak")
+    client_certificate: Path | None = Field(
+        None, description="PEM file of this agent's own certificate, for brokers that ask for one"
+    )
+    client_key: Path | None = Field(
+        None, description="PEM file of the key to client_certificate; left out: it is in the same file"
+    )
+    client_key_password: Secret | None = Field(None, description="what that key is encrypted with, by reference")
+
+    @field_validator("min_version", mode="before")
+    @classmethod
+    def _number_as_text(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the YAML held
+        return str(value) if isinstance(value, float) else value
+
+    @model_validator(mode="after")
+    def _certificate_beside_key(self) -> "TLS":
+        if self.client_certificate is None and (self.client_key or self.client_key_password):
+            raise ValueError("client_key and client_key_password need a client_certificate beside them")
+        return self
+
+
+class Websockets(BaseOptions):
+    """MQTT inside a websocket, for networks that let only web traffic through."""
+
+    path: str = Field("/mqtt", description="where the broker's web server has MQTT")
+
+    @field_validator("path")
+    @classmethod
+    def _from_the_root(cls, value: str) -> str:
+        if not value.startswith("/") or not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError("begins with / and has no blanks; other than ASCII is written as in a URL, with %")
+        return value
+
+
+class HomeAssistant(BaseOptions):
+    """The agent and its cameras as a device in Home Assistant, by MQTT discovery."""
+
+    discovery_prefix: str = Field("homeassistant", description="what Home Assistant's discovery topics begin with")
+    birth_topic: str = Field(
+        "homeassistant/status", description="where Home Assistant says online, upon which discovery is sent again"
+    )
+
+    _topics = field_validator("discovery_prefix", "birth_topic")(_topic)
 
 
 class Options(SinkOptions):
     """An MQTT broker. QoS is always 1."""
 
-    type: Literal["mqtt"] = Field(description="results to an MQTT broker, QoS 1")
+    type: Literal["mqtt"] = Field(description="results, events and states to an MQTT broker, QoS 1")
     host: str = Field(min_length=1, description="the broker's name or address; with tls, as its certificate has it")
-    port: Port | None = Field(None, description="left out: 8883 with tls, else 1883")
+    port: Port | None = Field(
+        None, description="left out: 8883 with tls, else 1883; with websockets 443 with tls, else 80"
+    )
     client_id: str | None = Field(None, min_length=1, description="unique at the broker; left out: vedette-AGENT")
     username: str | None = Field(None, description="user name at the broker")
     password: Secret | None = Field(None, description="password, by reference; readable on the way without tls")
     tls: TLS | None = Field(None, description="left out: not encrypted; {}: encrypted, with the system's CAs")
+    websockets: Websockets | None = Field(None, description="left out: TCP; {}: inside a websocket at /mqtt")
     topic_prefix: str | None = Field(None, description="what every topic begins with; left out: vedette/AGENT")
+    what: What = Field("both", description="which records are published: results, events or both")
+    states: bool = Field(
+        True, description="false: no health, status and counts are published, which spares data; results and events are"
+    )
+    home_assistant: HomeAssistant | None = Field(
+        None, description="left out: off; {}: the agent shows up in Home Assistant as a device"
+    )
+    in_flight: int = Field(
+        20, ge=1, le=1000, description="messages on the way at once, unless the broker wants fewer (Mosquitto: 20)"
+    )
+    message_expiry_s: int = Field(
+        0, ge=0, description="MQTT 5: the broker drops what a subscriber has not fetched by then; 0: never"
+    )
+    user_properties: dict[_Text, _Text] = Field(
+        default={}, max_length=20, description="MQTT 5: names and their texts, which every message carries"
+    )
     keepalive_s: int = Field(30, ge=5, le=65535, description="a ping after so many silent seconds")
     connect_timeout_s: float = Field(5.0, gt=0, le=5, description="seconds for each of: TCP, TLS, the broker's answer")
     ack_timeout_s: float = Field(10.0, gt=0, le=20, description="seconds in which a batch is acknowledged")
@@ -71,14 +154,34 @@ class Options(SinkOptions):
     @field_validator("topic_prefix")
     @classmethod
     def _publishable(cls, value: str | None) -> str | None:
-        if value is not None and (value.strip("/") != value or not value or set(value) & set("+#\0")):
-            raise ValueError("a topic prefix is not empty, has no + or #, and neither begins nor ends with /")
+        return None if value is None else _topic(value)
+
+    @field_validator("message_expiry_s")
+    @classmethod
+    def _in_four_bytes(cls, value: int) -> int:
+        if value > _LATEST_EXPIRY_S:
+            raise ValueError(f"MQTT knows at most {_LATEST_EXPIRY_S} seconds; 0 is never")
+        return value
+
+    @field_validator("user_properties")
+    @classmethod
+    def _not_our_own(cls, value: dict[str, str]) -> dict[str, str]:
+        if taken := _OWN_PROPERTIES & value.keys():
+            raise ValueError(f"{' and '.join(sorted(taken))} is what every record already carries; take another name")
+        if not all(text.isprintable() for text in (*value, *value.values())):
+            raise ValueError("has a control character, which MQTT does not take")
         return value
 
     @model_validator(mode="after")
     def _name_beside_password(self) -> "Options":
         if self.password is not None and self.username is None:
             raise ValueError("a password needs a username beside it")
+        return self
+
+    @model_validator(mode="after")
+    def _states_for_home_assistant(self) -> "Options":
+        if self.home_assistant is not None and not self.states:
+            raise ValueError("home_assistant shows states; leave out states: false, or home_assistant")
         return self
 
     @field_validator("host")
@@ -91,13 +194,20 @@ class Options(SinkOptions):
         return value
 
     @property
+    def kinds(self) -> frozenset[Kind]:
+        """What `what` names."""
+        return kinds_of(self.what)
+
+    @property
+    def broker_port(self) -> int:
+        """The port as set, or by what is spoken there."""
+        plain, encrypted = (1883, 8883) if self.websockets is None else (80, 443)
+        return self.port or (encrypted if self.tls else plain)
+
+    @property
     def target(self) -> str:
         """The client id at the broker, which throws the older of two clients off."""
         return f"the client id {self.client_id or 'vedette-AGENT'} at {self.host}, port {self.port or 'left out'}"
-
-
-class _VersionRefused(SinkUnavailable):
-    """The broker does not know this version of MQTT."""
 
 
 class Mqtt:
@@ -106,180 +216,156 @@ class Mqtt:
     def __init__(self, options: Options, context: Context) -> None:
         self._options = options
         self._context = context
-        self._port = options.port or (8883 if options.tls else 1883)
-        self._where = f"{options.host}:{self._port}"
-        self._prefix = options.topic_prefix or f"vedette/{_level(context.agent)}"
-        self._ca_file = options.tls.ca_file if options.tls else None
-        self._session: Session | None = None
+        self._where = _where(options)
+        self._topics = Topics(options.topic_prefix or f"vedette/{level(context.agent)}")
+        self._stamp = Stamp(options.user_properties, options.message_expiry_s)
+        self._dialer = Dialer(options.protocol, context.clock)
+        self._announcer = _announcer(options, context, self._topics)
+        self._refusals = Refusals(self._where, context.clock)
+        self._post: Post | None = None
         self._healthy = False
-        self._waiting: dict[str, int] = {}
-        """Delivery id -> packet id: on the wire, not acknowledged, not sent again while this connection lasts."""
-        self._damper = logs.Damper(_log.warning, context.clock.now)
 
     def open(self) -> None:
-        """Connect and, unless on trial, say "online". Raises SinkUnavailable, ConfigError (password, tls.ca_file)."""
-        try:
-            version = self._connect()
+        """Connect and, unless on trial, say "online". Raises SinkUnavailable, ConfigError (password, files of tls)."""
+        with self._noting_failure():
+            broker = _broker(self._options, self._context, self._topics)
+            session = self._dialer.dial(broker, self._where)
+            post = self._post = Post(session, self._stamp, self._refusals, self._context.clock)
             if self._context.trial:
                 return
-            self._say("online", self._options.ack_timeout_s)
-        except SinkUnavailable:
-            self._drop(politely=False)
-            raise
+            post.put([retained(self._topics.available, b"online")], self._options.ack_timeout_s)
+            if self._announcer is not None:
+                self._announcer.begin()
+                session.subscribe(self._announcer.birth_topic)
         self._healthy = True
-        _log.info("connected %s", logs.fields(broker=self._where, mqtt=version, tls=self._protection()))
+        _log.info("connected %s", logs.fields(broker=self._where, mqtt=session.version, tls=self._protection()))
 
     def _protection(self) -> str:
         tls = self._options.tls
         return "off" if tls is None else "verified" if tls.verify else "unverified"
 
-    def _connect(self) -> Version:
-        broker = self._broker()
-        if self._options.protocol != "auto":
-            return self._start(broker, self._options.protocol)
-        try:
-            return self._start(broker, "5")
-        except _VersionRefused:
-            self._drop(politely=False)
-            return self._start(broker, "3.1.1")
-
-    def _broker(self) -> Broker:
-        options, base_dir = self._options, self._context.base_dir
-        client_id = options.client_id or f"vedette-{self._context.agent}"
-        ca_file = base_dir / self._ca_file.expanduser() if self._ca_file else None
-        return Broker(
-            host=options.host,
-            port=self._port,
-            client_id=f"{client_id}-check" if self._context.trial else client_id,
-            username=options.username,
-            password=options.password.reveal(base_dir) if options.password else None,
-            tls=broker_context(ca_file, verify=options.tls.verify) if options.tls else None,
-            will_topic=None if self._context.trial else f"{self._prefix}/available",
-            keepalive_s=options.keepalive_s,
-            connect_timeout_s=options.connect_timeout_s,
-        )
-
-    def _start(self, broker: Broker, version: Version) -> Version:
-        """Connect with one version of MQTT and hear the broker's answer. Raises SinkUnavailable."""
-        session = self._session = Session(broker, version, self._context.clock)
-        try:
-            session.connect()
-        except (OSError, UnicodeError) as error:
-            raise words.no_connection(error, self._where, tls=broker.tls is not None, ca_file=self._ca_file) from error
-        session.wait(lambda: session.answer is not None, broker.connect_timeout_s)
-        if session.answer is None:
-            if session.ended:
-                raise words.hung_up(self._where, tls=broker.tls is not None)
-            raise words.silent(self._where, broker.connect_timeout_s)
-        if session.answer.code == words.UNSUPPORTED_VERSION:
-            raise _VersionRefused(f"{self._where} does not know MQTT {version}; set protocol: auto")
-        if session.answer.refuses:
-            raise words.refused(session.answer, self._where)
-        return version
-
-    def _say(self, availability: str, timeout_s: float) -> None:
-        """Publish the retained availability and wait for its PUBACK. Raises SinkUnavailable."""
-        session, topic = self._connected(), f"{self._prefix}/available"
-        mid = session.publish(topic, availability.encode(), retain=True)
-        if not session.wait(lambda: mid in session.acks, timeout_s):
-            raise self._no_answer(session, timeout_s)
-        reason = session.acks.pop(mid)
-        if reason.refuses:
-            detail = logs.fields(broker=self._where, topic=topic, reason=reason)
-            self._damper.note(topic, f"the broker does not take the availability {detail}")
-
     def send(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
         """Publish in order and wait for the PUBACKs, `ack_timeout_s` in all; what has none then is KEPT.
 
-        An empty batch asks whether the connection is still there. Raises SinkUnavailable.
+        An empty batch asks whether the connection is still there. On trial nothing is published, and all is KEPT.
+        Raises SinkUnavailable: the connection is gone, or nothing at all was answered in time.
         """
+        with self._noting_failure():
+            post = self._connected()
+            if self._context.trial:
+                return [Outcome.KEPT] * len(batch)
+            messages = [self._topics.delivery(delivery) for delivery in batch]
+            answers = post.deliver([*self._announcement(post), *messages], self._options.ack_timeout_s)
+            return [words.outcome(answers[each.id]) if each.id in answers else Outcome.KEPT for each in batch]
+
+    def show(self, states: Sequence[State]) -> None:
+        """Publish `states`, retained, and wait for the PUBACKs, `ack_timeout_s` in all.
+
+        Nothing on trial, and where states are switched off. Raises SinkUnavailable.
+        """
+        with self._noting_failure():
+            post = self._connected()
+            if self._context.trial or not self._options.states:
+                return
+            if self._announcer is not None:
+                self._announcer.note(states)
+            newest = {message.topic: message for message in map(self._topics.state, states)}
+            post.put([*self._announcement(post), *newest.values()], self._options.ack_timeout_s)
+
+    def _announcement(self, post: Post) -> list[Message]:
+        """What Home Assistant is to be told of this agent, if it is time."""
+        if self._announcer is None:
+            return []
+        if (denial := post.session.denial()) is not None:
+            self._refusals.note_birth(denial, self._announcer.birth_topic)
+        self._announcer.hear(post.session.news())
+        message = self._announcer.due()
+        return [] if message is None else [message]
+
+    def _connected(self) -> Post:
+        """The connection, if it is still there. Raises SinkUnavailable."""
+        if self._post is None:
+            raise SinkUnavailable(f"there is no connection to {self._where}; open it first")
+        self._post.ask()
+        return self._post
+
+    @contextlib.contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        """After a failure nobody is told "stopped": the last will tells them."""
         try:
-            return self._send(self._connected(), batch)
+            yield
         except SinkUnavailable:
             self._healthy = False
             raise
 
-    def _send(self, session: Session, batch: Sequence[Delivery]) -> list[Outcome]:
-        settled: dict[str, Outcome] = {}
-        refusals: list[words.Reason] = []
-        unsent = deque(delivery for delivery in batch if delivery.id not in self._waiting)
-
-        def all_settled() -> bool:
-            refusals.extend(self._collect(session, settled))
-            self._feed(session, unsent, settled)
-            return all(delivery.id in settled for delivery in batch)
-
-        heard_all = session.wait(all_settled, self._options.ack_timeout_s)
-        outcomes = [settled.get(delivery.id, Outcome.KEPT) for delivery in batch]
-        if batch and set(outcomes) == {Outcome.KEPT}:
-            if heard_all:
-                raise words.not_taken(refusals[-1], self._where)
-            raise self._no_answer(session, self._options.ack_timeout_s)
-        if refusals:
-            detail = logs.fields(broker=self._where, reason=refusals[-1])
-            self._damper.note("refused", f"the broker does not take some results {detail}")
-        return outcomes
-
-    def _collect(self, session: Session, settled: dict[str, Outcome]) -> list[words.Reason]:
-        """Move what is acknowledged from waiting to `settled`; the reasons of those that were refused."""
-        refusals = []
-        for name in [name for name, mid in self._waiting.items() if mid in session.acks]:
-            reason = session.acks.pop(self._waiting.pop(name))
-            settled[name] = words.outcome(reason)
-            if reason.refuses:
-                refusals.append(reason)
-        return refusals
-
-    def _feed(self, session: Session, unsent: deque[Delivery], settled: dict[str, Outcome]) -> None:
-        """Publish while there is room in the window, so that paho never holds a queue of its own."""
-        while unsent and len(self._waiting) < session.window and not session.ended:
-            delivery = unsent.popleft()
-            topic = f"{self._prefix}/{_level(delivery.camera)}/results"
-            size_bytes = packet_bytes(topic, delivery.body)
-            if size_bytes > session.largest_bytes:
-                settled[delivery.id] = Outcome.REJECTED
-                detail = logs.fields(id=delivery.id, size_bytes=size_bytes, limit_bytes=session.largest_bytes)
-                self._damper.note("too large", f"a result is larger than the broker takes {detail}")
-            else:
-                self._waiting[delivery.id] = session.publish(topic, delivery.body)
-
-    def _connected(self) -> Session:
-        """The session, if it is still there. Raises SinkUnavailable."""
-        if self._session is None:
-            raise SinkUnavailable(f"there is no connection to {self._where}; open it first")
-        if self._session.ended:
-            raise words.lost(self._session.end_reason, self._where)
-        return self._session
-
-    def _no_answer(self, session: Session, waited_s: float) -> SinkUnavailable:
-        if session.ended:
-            return words.lost(session.end_reason, self._where)
-        return words.silent(self._where, waited_s)
-
     def close(self) -> None:
         """Say "stopped" if all was well, else leave it to the last will; end the connection and its thread."""
+        post, self._post = self._post, None
+        if post is None:
+            return
         politely = False
         if self._healthy:
             with contextlib.suppress(SinkUnavailable):
-                self._say("stopped", min(_GOODBYE_S, self._options.ack_timeout_s))
+                stopped = retained(self._topics.available, b"stopped")
+                post.put([stopped], min(_GOODBYE_S, self._options.ack_timeout_s))
                 politely = True
-        self._drop(politely=politely)
-
-    def _drop(self, *, politely: bool) -> None:
         self._healthy = False
-        self._waiting.clear()
-        if self._session is not None:
-            self._session.end(politely=politely)
-            self._session = None
+        post.session.end(politely=politely)
 
     def __repr__(self) -> str:
-        state = "connected" if self._session is not None and not self._session.ended else "closed"
-        return f"<Mqtt {self._where} {state}, {len(self._waiting)} not acknowledged>"
+        post = self._post
+        state = "connected" if post is not None and not post.session.ended else "closed"
+        return f"<Mqtt {self._where} {state}, {0 if post is None else len(post)} not acknowledged>"
 
 
-def _level(name: str) -> str:
-    """`name` as one level of a topic: MQTT keeps /, + and # for itself."""
-    return "".join("_" if letter in "/+#\0" else letter for letter in name)
+def _where(options: Options) -> words.Where:
+    tls = options.tls
+    return words.Where(
+        address=f"{options.host}:{options.broker_port}",
+        tls=tls is not None,
+        ca_file=tls.ca_file if tls else None,
+        min_version=tls.min_version if tls else "",
+        shows_certificate=tls is not None and tls.client_certificate is not None,
+        websocket_path=options.websockets.path if options.websockets else None,
+    )
+
+
+def _broker(options: Options, context: Context, topics: Topics) -> Broker:
+    client_id = options.client_id or f"vedette-{context.agent}"
+    return Broker(
+        host=options.host,
+        port=options.broker_port,
+        client_id=f"{client_id}-check" if context.trial else client_id,
+        username=options.username,
+        password=options.password.reveal(context.base_dir) if options.password else None,
+        tls=broker_context(_security(options.tls, context.base_dir)) if options.tls else None,
+        websocket_path=options.websockets.path if options.websockets else None,
+        will_topic=None if context.trial else topics.available,
+        user_properties=options.user_properties,
+        in_flight=options.in_flight,
+        keepalive_s=options.keepalive_s,
+        connect_timeout_s=options.connect_timeout_s,
+    )
+
+
+def _security(tls: TLS, base_dir: Path) -> Security:
+    password = tls.client_key_password
+    return Security(
+        ca_file=base_dir / tls.ca_file if tls.ca_file else None,
+        verify=tls.verify,
+        min_version=tls.min_version,
+        certificate=base_dir / tls.client_certificate if tls.client_certificate else None,
+        key=base_dir / tls.client_key if tls.client_key else None,
+        key_password=password.reveal(base_dir) if password else None,
+    )
+
+
+def _announcer(options: Options, context: Context, topics: Topics) -> Announcer | None:
+    section = options.home_assistant
+    if section is None:
+        return None
+    discovery = Discovery(context.agent, topics, section.discovery_prefix)
+    return Announcer(discovery, section.birth_topic, context.clock)
 
 
 def build(options: Options, context: Context) -> Sink:

@@ -1,6 +1,7 @@
 """What every sink promises the runtime, asked of each plugin file in agent/sinks."""
 
 import contextlib
+import csv as tables
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 from real import broker as world
 from real.broker import Broker, Subscriber, wait_until
+from webhook_receiver import receiving
 
 import agent.sinks
 from agent.clock import SystemClock
 from agent.errors import AgentError, SinkError
 from agent.flow import Delivery, Outcome
 from agent.ports import Context, Sink
-from agent.sinks import jsonl, mqtt, stdout
+from agent.sinks import csv, jsonl, mqtt, stdout, webhook
 
 PLUGINS = sorted(file.stem for file in Path(agent.sinks.__path__[0]).glob("[!_]*.py"))
 
@@ -67,6 +69,21 @@ def _jsonl(tmp_path: Path, _request: pytest.FixtureRequest) -> Iterator[Bench]:
     )
 
 
+def _csv(tmp_path: Path, _request: pytest.FixtureRequest) -> Iterator[Bench]:
+    folder = tmp_path / "results"
+
+    def arrived() -> list[str]:
+        with (folder / "out.csv").open(newline="", encoding="utf-8") as rows:
+            return [row["id"] for row in tables.DictReader(rows)]
+
+    yield Bench(
+        csv.build(csv.Options(type="csv", path=Path("results/out.csv")), _context(tmp_path)),
+        arrived,
+        spoil=lambda: folder.write_text("in the way"),
+        mend=folder.unlink,
+    )
+
+
 def _mqtt(tmp_path: Path, _request: pytest.FixtureRequest) -> Iterator[Bench]:
     if world.MISSING:
         pytest.skip(world.REASON)
@@ -92,7 +109,18 @@ def _mqtt(tmp_path: Path, _request: pytest.FixtureRequest) -> Iterator[Bench]:
         stop()
 
 
-BENCHES = {"jsonl": _jsonl, "mqtt": _mqtt, "stdout": _stdout}
+def _webhook(tmp_path: Path, _request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with receiving() as receiver:
+        url = f"http://127.0.0.1:{receiver.port}/results"
+        yield Bench(
+            webhook.build(webhook.Options.model_validate({"type": "webhook", "url": url}), _context(tmp_path)),
+            lambda: _ids([request.body.decode() for request in receiver.requests]),
+            spoil=receiver.stop,
+            mend=receiver.start,
+        )
+
+
+BENCHES = {"csv": _csv, "jsonl": _jsonl, "mqtt": _mqtt, "stdout": _stdout, "webhook": _webhook}
 
 
 @pytest.fixture(params=PLUGINS)

@@ -28,4 +28,4 @@ def test_every_secret_is_a_credential_that_the_unit_loads() -> None:
 def test_results_are_written_where_the_unit_lets_the_service_write() -> None:
     paths = [sink["path"] for sink in EXAMPLE["sinks"] if "path" in sink]
     assert paths
-    assert all(path.startswith("/var/lib/vedette/") for path in paths)
+    assert all(path.startswith("/var/lib/vedette/") for path in [*paths, EXAMPLE["snapshots"]["folder"]])

@@ -43,6 +43,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def answers(port: int) -> bool:
+    """Whether something listens on that port of the loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _run(*command: str | Path) -> None:
     program = shutil.which(str(command[0]), path=_PATH)
     assert program is not None
@@ -56,14 +62,29 @@ class Certificates:
     ca: Path
     certificate: Path
     key: Path
+    ca_key: Path
+
+    def issue(self, name: str, *, password: str | None = None) -> "Certificates":
+        """A client's certificate of the same CA; with `password` its key is encrypted."""
+        folder = self.ca.parent
+        made = Certificates(self.ca, folder / f"{name}.crt", folder / f"{name}.key", self.ca_key)
+        request = folder / f"{name}.csr"
+        secrecy = ("-nodes",) if password is None else ("-passout", f"pass:{password}")
+        _run("openssl", "req", *_NEW_KEY, *secrecy, "-keyout", made.key, "-out", request, "-subj", f"/CN={name}")
+        signer = ("-CA", made.ca, "-CAkey", made.ca_key, "-CAcreateserial")
+        _run("openssl", "x509", "-req", "-in", request, *signer, "-days", "2", "-out", made.certificate)
+        return made
+
+
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 
 
 def make_certificates(folder: Path, *, name: str = "DNS:localhost", days: int = 2) -> Certificates:
     """A new CA and a server certificate for `name` (a subjectAltName); negative `days` make it an expired one."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Certificates(folder / "ca.crt", folder / "server.crt", folder / "server.key")
-    ca_key, request = folder / "ca.key", folder / "server.csr"
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    made = Certificates(folder / "ca.crt", folder / "server.crt", folder / "server.key", folder / "ca.key")
+    ca_key, request = made.ca_key, folder / "server.csr"
+    new_key = (*_NEW_KEY, "-nodes")
     usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
     _run(
         "openssl", "req", "-x509", *new_key, "-days", "2", "-keyout", ca_key, "-out", made.ca, "-subj", "/CN=A", *usage
@@ -83,15 +104,19 @@ class Broker:
         folder: Path,
         *,
         certificates: Certificates | None = None,
+        demands: Certificates | None = None,
         users: dict[str, str] | None = None,
         access: str | None = None,
         settings: tuple[str, ...] = (),
     ) -> None:
+        """`demands`: only clients with a certificate of its CA are let in; a subscriber shows this one."""
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
+        self.demands = demands
         self.certificates = certificates
         self.users = users or {}
         self._folder = folder
+        self._more_ports = [int(line.split()[1]) for line in settings if line.startswith("listener ")]
         self._log_file = folder / "mosquitto.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._subscribers = 0
@@ -117,6 +142,9 @@ class Broker:
         if self.certificates is not None:
             yield f"certfile {self.certificates.certificate}"
             yield f"keyfile {self.certificates.key}"
+        if self.demands is not None:
+            yield f"cafile {self.demands.ca}"
+            yield "require_certificate true"
 
     def start(self) -> "Broker":
         """Start it and wait until it listens."""
@@ -130,8 +158,7 @@ class Broker:
     def _listens(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log()
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return all(map(answers, (self.port, *self._more_ports)))
 
     def stop(self) -> None:
         """End it as a service would be ended; nothing happens when it does not run."""
@@ -162,6 +189,11 @@ class Broker:
         """What Mosquitto has said since the first start."""
         return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
 
+    def publish(self, topic: str, text: str, *, retained: bool = False) -> None:
+        """Say something, as another client would."""
+        retain = ("-r",) if retained else ()
+        _run("mosquitto_pub", "-h", "localhost", "-p", str(self.port), "-q", "1", "-t", topic, "-m", text, *retain)
+
     @contextmanager
     def subscribe(self, topic: str) -> Iterator["Subscriber"]:
         """An independent mosquitto_sub, subscribed when the block begins."""
@@ -182,6 +214,8 @@ class Message:
     text: str
     qos: int
     retained: bool
+    properties: dict[str, Any]
+    """Of MQTT 5, by mosquitto_sub's names."""
 
 
 class Subscriber:
@@ -197,6 +231,8 @@ class Subscriber:
         command += ["-i", self._name, "-q", "1", "-t", topic]
         if broker.certificates is not None:
             command += ["--cafile", broker.certificates.ca]
+        if broker.demands is not None:
+            command += ["--cert", broker.demands.certificate, "--key", broker.demands.key]
         for name, password in list(broker.users.items())[:1]:
             command += ["-u", name, "-P", password]
         with file.open("wb") as output:
@@ -211,16 +247,30 @@ class Subscriber:
         """Everything that has come so far, in order."""
         lines = self._file.read_text().split("\n")[:-1]
         found = [json.loads(line) for line in lines if line.startswith("{")]
-        return [Message(each["topic"], each["payload"], each["qos"], bool(each["retain"])) for each in found]
+        return [_message(each) for each in found]
+
+    def on(self, topic: str) -> list[Message]:
+        """What came on `topic`."""
+        return [message for message in self.messages() if message.topic == topic]
 
     def texts(self, topic: str) -> list[str]:
         """The bodies that came on `topic`."""
-        return [message.text for message in self.messages() if message.topic == topic]
+        return [message.text for message in self.on(topic)]
 
     def close(self) -> None:
         """End it."""
         self._process.terminate()
         self._process.wait(_LIMIT_S)
+
+
+def _message(line: dict[str, Any]) -> Message:
+    return Message(
+        topic=line["topic"],
+        text=line.get("payload") or "",
+        qos=line["qos"],
+        retained=bool(line["retain"]),
+        properties=line.get("properties", {}),
+    )
 
 
 class _Gate(socketserver.BaseRequestHandler):
@@ -229,8 +279,9 @@ class _Gate(socketserver.BaseRequestHandler):
     server: "_GateServer"
 
     def handle(self) -> None:
+        self.server.connections += 1
         hello = self.request.recv(4096)
-        if hello[hello.index(b"MQTT") + 4] == 5:
+        if hello[hello.index(b"MQTT") + 4] == 5 and self.server.refusal is not None:
             self.request.sendall(self.server.refusal)
             return
         with socket.create_connection(("127.0.0.1", self.server.broker_port)) as broker:
@@ -247,7 +298,14 @@ class _GateServer(socketserver.ThreadingTCPServer):
     def __init__(self, broker_port: int, refusal: bytes) -> None:
         super().__init__(("127.0.0.1", 0), _Gate)
         self.broker_port = broker_port
-        self.refusal = refusal
+        self.refusal: bytes | None = refusal
+        """None: MQTT 5 is let through, as after an update of the broker."""
+        self.connections = 0
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.server_address[1])
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
@@ -260,20 +318,25 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 @contextmanager
-def without_mqtt5(broker: Broker, refusal: bytes) -> Iterator[int]:
-    """A port in front of `broker` that answers an MQTT 5 CONNECT with `refusal`."""
+def without_mqtt5(broker: Broker, refusal: bytes) -> Iterator[_GateServer]:
+    """A gate in front of `broker` that answers an MQTT 5 CONNECT with `refusal`."""
     with _GateServer(broker.port, refusal) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
-            yield int(server.server_address[1])
+            yield server
         finally:
             server.shutdown()
             thread.join(_LIMIT_S)
 
 
+def listening() -> socket.socket:
+    """A socket of the loopback that takes connections."""
+    return socket.create_server(("127.0.0.1", 0))
+
+
 @contextmanager
 def silent_port() -> Iterator[int]:
     """A port that takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listening() as listener:
         yield int(listener.getsockname()[1])

@@ -31,12 +31,15 @@ def closed_port() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-def findings(folder: Path, *, source: str = DRAWN, engine: str = CLOUD, sink: str = "{type: stdout}") -> Any:
+def findings(
+    folder: Path, *, source: str = DRAWN, engine: str = CLOUD, sink: str = "{type: stdout}", more: str = ""
+) -> Any:
     text = f"""
 agent: yard
 cameras: [{{name: gate, source: {source}}}]
 engines: {{{engine.replace("URL", "http://127.0.0.1:9")}}}
 sinks: [{sink}]
+{more}
 """
     settings = config.validate(document.parse(text, name="f.yaml"))
     found = list(check.probe(settings, base_dir=folder, state_dir=folder / "state"))
@@ -223,6 +226,18 @@ def test_a_file_that_is_not_there_is_not_created_by_a_check(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
+def test_the_same_holds_for_every_sink_that_writes_a_file(tmp_path: Path) -> None:
+    found = of_sink(tmp_path, "{type: csv, path: results.csv, rotate: {max_hours: 1}}")
+    assert found.fine
+    assert f"{tmp_path}/results.csv is not there yet; the agent creates it; " in found.text
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+    (tmp_path / "results.csv").write_text("of another program")
+    found = of_sink(tmp_path, "{type: csv, path: results.csv}")
+    assert not found.fine
+    assert "results.csv does not begin as CSV rows of this version do; move it, or name another path" in found.text
+    assert (tmp_path / "results.csv").read_text() == "of another program"
+
+
 def test_a_file_that_cannot_be_created_is_said(tmp_path: Path) -> None:
     found = of_sink(tmp_path, "{type: jsonl, path: key/results.jsonl}")
     assert not found.fine
@@ -265,6 +280,34 @@ def test_a_state_folder_that_cannot_be_written_is_said_with_the_cure(tmp_path: P
     found = findings(tmp_path)[-1]
     assert not found.fine
     assert "XDG_STATE_HOME" in found.text
+
+
+def test_a_state_folder_with_less_space_than_is_to_be_left_free_is_said_with_the_cure(tmp_path: Path) -> None:
+    found = findings(tmp_path, sink="{type: stdout, outbox: {keep_free_mb: 1000000000}}")[-1]
+    assert not found.fine
+    assert "set a lower keep_free_mb" in found.text
+
+
+@pytest.mark.parametrize(
+    ("options", "fine", "said"),
+    [
+        ("folder: pictures", True, "pictures can be written; "),
+        ("folder: f.yaml", False, "look at snapshots.folder and its rights"),
+        (
+            "folder: pictures, keep_free_mb: 1000000000",
+            False,
+            "pictures would give way or not be written; free some space",
+        ),
+    ],
+)
+def test_a_folder_of_snapshots_is_tried_and_stays_as_it_was(
+    tmp_path: Path, options: str, said: str, *, fine: bool
+) -> None:
+    (tmp_path / "f.yaml").write_text("a file is in the way")
+    found = findings(tmp_path, more=f"snapshots: {{{options}, rules: [{{}}]}}")[-2]
+    assert (found.part, found.fine) == ("snapshots", fine)
+    assert said in found.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.yaml", "key"]
 
 
 @pytest.mark.parametrize("failing", [False, True])

@@ -18,7 +18,7 @@ from agent import check, cli
 
 PROGRAM = [sys.executable, "-m", "agent"]
 EXAMPLE = Path(__file__).parents[2] / "config" / "vedette.example.yaml"
-COMMANDS = ("run", "check", "emulate", "explain", "simulate", "schema", "version")
+COMMANDS = ("run", "check", "outbox", "emulate", "explain", "simulate", "schema", "version")
 GOOD = """\
 agent: yard
 cameras: [{name: gate, source: {type: synthetic, width: 64, height: 64, frames: 3, fps: 100}}]
@@ -230,14 +230,14 @@ def test_a_run_whose_standard_error_was_closed_runs(tmp_path: Path) -> None:
 
 
 def test_the_trial_keeps_nothing_for_a_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[bool] = []
+    stores: list[object] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        cli.app, "run", lambda running, **_: kept.extend(c.outbox._keeps for c in running.couriers) or 0
+        cli.app, "run", lambda running, **_: stores.extend(c.outbox._store for c in running.couriers) or 0
     )
     assert cli.main(["run", "--seconds", "1"]) == 0
-    assert kept
-    assert not any(kept)
+    assert stores
+    assert stores == [None] * len(stores)
 
 
 def test_a_run_with_a_model_that_is_not_there_ends_with_78_and_its_name(

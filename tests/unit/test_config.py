@@ -1,5 +1,6 @@
 """The configuration: the example, and what is said of every kind of mistake."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agent import config, document, plugins
+from agent.backfill.doubt import Doubt, Judge
 from agent.budget import Caps
-from agent.config import Config
+from agent.config import BackfillConfig, Config, SnapshotRuleConfig, SnapshotsConfig
 from agent.document import Document, KeyPath
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.mistakes import Mistakes
 from agent.options import Options, OutboxOptions, Secret
 from agent.router import Mode, Prefer
+from agent.snapshots import album
+from agent.snapshots.trigger import Rule
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "vedette.example.yaml"
 
@@ -176,7 +180,8 @@ or the name of a shipped package (shapes)
 f.yaml:9: sinks: needs at least one item
 f.yaml:11: routing.deadline_ms: should be greater than or equal to 50 (it is 5)
 f.yaml:12: routing.mode: 'atuo' is unknown; did you mean auto? Allowed: auto, local_only, cloud_only
-f.yaml:13: loging: there is no such key here; did you mean log? Allowed: agent, cameras, engines, log, routing, sinks
+f.yaml:13: loging: there is no such key here; did you mean log? Allowed: agent, backfill, cameras, engines, \
+log, routing, sinks, snapshots
 """
     assert list(problems(text)) == expected.splitlines()
 
@@ -221,7 +226,7 @@ f.yaml:13: loging: there is no such key here; did you mean log? Allowed: agent, 
         (GOOD.replace("type: tflite, ", ""), "f.yaml:6: engines.local.type: needs a type: one of tflite"),
         (GOOD.replace("coco/7", "yolov8n"), "f.yaml:7: engines.cloud.model: give PROJECT/VERSION"),
         (sink("stdout"), "f.yaml:9: sinks[0]: should be a section"),
-        (sink("{typ: stdout}"), "f.yaml:9: sinks[0]: needs a type: one of jsonl, mqtt, stdout"),
+        (sink("{typ: stdout}"), f"f.yaml:9: sinks[0]: needs a type: one of {', '.join(plugins.names('sinks'))}"),
         (
             GOOD.replace("\n  - {type: stdout}", " 5"),
             "f.yaml:8: sinks: should be a list: each item on a line of its own",
@@ -251,6 +256,38 @@ def test_engines_without_any_engine_are_refused() -> None:
 def test_a_mode_that_needs_an_engine_that_is_not_there_is_refused(route: str) -> None:
     text = re.sub(f"  {route}: .*\n", "", GOOD) + f"routing:\n  mode: {route}_only\n"
     assert only(text) == f"f.yaml:9: routing: mode is {route}_only but engines.{route} is not given"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD.replace("  cloud:", "  #cloud:"), "give engines.cloud, or remove this"),
+        (GOOD.replace("  local:", "  #local:"), "give engines.local, or remove this"),
+        (f"{GOOD}routing: {{mode: local_only}}\n", "needs routing.mode auto, and it is local_only"),
+        (f"{GOOD}routing: {{mode: cloud_only}}\n", "needs routing.mode auto, and it is cloud_only"),
+    ],
+)
+def test_a_second_look_needs_both_engines_and_a_choice_between_them(text: str, said: str) -> None:
+    found = only(f"{text}backfill: {{}}\n")
+    assert ": backfill: " in found
+    assert said in found
+
+
+def test_a_second_look_has_defaults_that_keep_pictures_small_and_few() -> None:
+    backfill = parsed(f"{GOOD}backfill: {{contribute: {{project: yard}}}}\n").backfill
+    assert backfill is not None
+    assert backfill.doubt == Doubt(below=0.6, judge=Judge.LOWEST, empty=False)
+    assert (backfill.limits.size_bytes, backfill.limits.age_s, backfill.every_s) == (100_000_000, 86_400, 10)
+    assert backfill.contribute is not None
+    assert (backfill.contribute.per_hour, backfill.contribute.per_day) == (20, 100)
+    assert parsed(GOOD).backfill is None
+
+
+@pytest.mark.parametrize("url", ["https://u:p@api.roboflow.com", "https://api.roboflow.com/?api_key=k"])
+def test_a_key_in_the_platforms_address_is_refused_and_not_repeated(url: str) -> None:
+    found = only(f'{GOOD}backfill: {{contribute: {{project: yard, url: "{url}"}}}}\n')
+    assert "backfill.contribute.url: give the server's address alone" in found
+    assert url not in found
 
 
 def test_two_cameras_of_one_name_are_refused() -> None:
@@ -498,6 +535,46 @@ def test_every_other_key_stands_in_the_example(whole: Document) -> None:
         assert set(whole.data[name]) == set(getattr(config, f"{name.title()}Config").model_fields)
 
 
+def test_every_key_of_the_back_fill_stands_in_the_example(whole: Document) -> None:
+    assert _keys_of(BackfillConfig, "backfill") == _keys_in(whole.data["backfill"], "backfill")
+
+
+def test_snapshots_reach_the_trigger_and_the_album() -> None:
+    text = (
+        "snapshots: {max_mb: 2, rules: [{}, {cameras: [gate], classes: [person, 人], every_s: 0, annotate: false}]}\n"
+    )
+    snapshots = parsed(GOOD + text).snapshots
+    assert snapshots is not None
+    first, second = (rule.rule for rule in snapshots.rules)
+    assert first == Rule(frozenset(), frozenset(), 0.5, 10.0, annotate=True)
+    assert second == Rule(frozenset({"gate"}), frozenset({"person", "人"}), 0.5, 0.0, annotate=False)
+    assert snapshots.limits == album.Limits(2_000_000, math.inf, 300_000_000)
+    assert parsed(GOOD).snapshots is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("{}", "snapshots.rules: is missing"),
+        ("{rules: []}", "snapshots.rules: needs at least one item"),
+        ("{rules: [{cameras: []}]}", "snapshots.rules[0].cameras: needs at least one item"),
+        ("{rules: [{classes: person}]}", "snapshots.rules[0].classes: should be a list"),
+        ("{rules: [{class: [person]}]}", "there is no such key here; did you mean classes?"),
+        ("{rules: [{confidence: 60}]}", "snapshots.rules[0].confidence: should be less than 1 (it is 60)"),
+        ("{rules: [{cameras: [gat, gate, yard]}]}", "snapshots: no camera is called gat, yard; there are gate"),
+        ("{max_mb: 0, rules: [{}]}", "snapshots.max_mb: should be greater than or equal to 1 (it is 0)"),
+    ],
+)
+def test_a_mistake_in_the_snapshots_is_named(options: str, said: str) -> None:
+    assert said in only(f"{GOOD}snapshots: {options}\n")
+
+
+def test_every_key_of_the_snapshots_stands_in_the_example(whole: Document) -> None:
+    section = whole.data["snapshots"]
+    assert set(section) == set(SnapshotsConfig.model_fields)
+    assert set().union(*section["rules"]) == set(SnapshotRuleConfig.model_fields)
+
+
 def test_all_three_ways_to_a_secret_stand_in_the_example() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     assert all(
@@ -574,6 +651,7 @@ def test_the_example_begins_with_the_line_that_gives_editors_the_schema() -> Non
     [
         ("{type: stdout}", "{type: stdout}"),
         ("{type: jsonl, path: a.jsonl}", "{type: jsonl, path: ./b/../a.jsonl}"),
+        ("{type: jsonl, path: a, what: events}", "{type: csv, path: a}"),
         ("{type: mqtt, host: broker}", "{type: mqtt, host: broker}"),
     ],
 )

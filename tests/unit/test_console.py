@@ -19,6 +19,8 @@ import pytest
 from fakes import FakeClock, InstantCloud, an_uplink
 
 from agent import console, logs
+from agent.backfill.keep import Loss, Step
+from agent.backfill.sender import BackfillStatus
 from agent.console import Terminal
 from agent.flow import Route
 from agent.telemetry import CameraStatus
@@ -176,6 +178,7 @@ def test_a_file_gets_ordinary_output_and_no_live_line(tmp_path: Path) -> None:
 
 def test_corrections_are_counted_beside_the_routes() -> None:
     counts = CameraStatus(
+        online=True,
         captured=12,
         fates={},
         unreadable=0,
@@ -188,6 +191,17 @@ def test_corrections_are_counted_beside_the_routes() -> None:
         rate_fps=None,
     )
     assert console._counts(counts) == "local 12 cloud 0 corrected 9 late 2"
+
+
+def test_the_second_look_is_counted_with_what_became_of_the_frames() -> None:
+    idle = BackfillStatus(kept=0, waiting=0, sent=0, done={Step.ASK: 0}, dropped={})
+    assert console._backfill(idle) == "back-fill: kept 0 waiting 0"
+    busy = BackfillStatus(
+        kept=40, waiting=7, sent=35, done={Step.ASK: 30, Step.GIVE: 4}, dropped={Loss.OLD: 2, Loss.FAILED: 1}
+    )
+    assert console._backfill(busy) == (
+        "back-fill: kept 40 waiting 7 sent 35 corrected 30 given 4 dropped (old) 2 dropped (failed) 1"
+    )
 
 
 # Streams that lead nowhere

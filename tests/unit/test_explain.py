@@ -415,6 +415,17 @@ def test_files_of_like_names_have_a_picture_each(write: Callable[..., Path]) -> 
     assert {path.name for path in folder.glob("*.png")} == {"results.png", "results.jsonl.gz.png", "results.gz.png"}
 
 
+def test_several_files_are_one_story_and_the_picture_is_beside_the_last(
+    write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = write(result(0.0, Reason.P_OK), result(0.1, Reason.P_OK), name="results.00000001-x.jsonl.gz")
+    active = write(result(0.2, Reason.DEAD))
+    assert explain(closed, active) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"2 files, {closed} to {active}: 3 frames of 1 camera\n")
+    assert told.endswith(f"Picture: {active.with_suffix('.png')}\n")
+
+
 def test_a_file_in_the_way_stays_and_the_exit_code_tells_only_who_asked(
     story: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

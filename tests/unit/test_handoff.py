@@ -174,7 +174,7 @@ def test_results_leave_in_capture_order_however_they_come() -> None:
     answer(second, Route.CLOUD, 1000.1)
     assert ordered.release() == []
     answer(first, Route.CLOUD, 1000.2)
-    assert [result.seq for result in ordered.release()] == [1, 2]
+    assert [result.seq for result, _ in ordered.release()] == [1, 2]
 
 
 def test_a_correction_never_overtakes_the_result_it_corrects() -> None:
@@ -189,7 +189,7 @@ def test_a_correction_never_overtakes_the_result_it_corrects() -> None:
     ordered.correct(correction)
     assert ordered.release() == []
     answer(first, Route.CLOUD, 1000.2)
-    assert [(result.seq, result.revision) for result in ordered.release()] == [(1, 0), (2, 0), (2, 1)]
+    assert [(result.seq, result.revision) for result, _ in ordered.release()] == [(1, 0), (2, 0), (2, 1)]
 
 
 def test_a_deadline_is_handed_out_once() -> None:
@@ -209,7 +209,7 @@ def test_closing_gives_every_frame_its_fate() -> None:
     held.start(Route.CLOUD)
     answer(held, Route.LOCAL, 1000.2)
     ordered.close(1000.3)
-    assert [result.fate for result in ordered.release()] == [Fate.DONE, Fate.FAILED]
+    assert [result.fate for result, _ in ordered.release()] == [Fate.DONE, Fate.FAILED]
     assert ordered.finished
 
 

@@ -215,6 +215,38 @@ def test_a_compressed_file_is_read_too(file: Path) -> None:
     assert len(frames_of(told(file, gzip.compress(lines([CLOUD]))))) == 1
 
 
+def test_closed_compressed_and_active_files_are_read_as_one_and_a_record_in_two_of_them_counts_once(
+    tmp_path: Path,
+) -> None:
+    parts = [lines([at(CLOUD, n / 10) for n in range(first, first + 10)]) for first in (0, 10, 20)]
+    files = [
+        tmp_path / name for name in ("r.00000001-x.jsonl.gz", "r.00000001-x.jsonl", "r.00000002-x.jsonl", "r.jsonl")
+    ]
+    for file, part in zip(files, (parts[0], *parts), strict=True):
+        file.write_bytes(gzip.compress(part) if file.suffix == ".gz" else part)
+    for order in (files, files[::-1]):
+        frames = frames_of(read(*order))
+        assert [round(10 * (at_s - FIRST_WALL_S)) for at_s in frames.at_s] == list(range(30))
+
+
+def test_of_several_files_each_fault_names_its_own(tmp_path: Path) -> None:
+    whole, damaged, empty = tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "c.jsonl"
+    whole.write_bytes(lines([CLOUD]))
+    damaged.write_bytes(lines([at(CLOUD, 1.0)]) + b"{\n")
+    empty.write_bytes(b"")
+    assert read(whole, damaged, empty).faults == (f"{damaged}, line 2: not JSON",)
+    with pytest.raises(ConfigError, match=r"2 files, .*c\.jsonl to .*c\.jsonl is empty; name a file"):
+        read(empty, empty)
+    with pytest.raises(ConfigError, match=r"d\.jsonl cannot be read: No such file or directory"):
+        read(whole, tmp_path / "d.jsonl")
+    many = [tmp_path / f"{n}.jsonl" for n in range(100)]
+    for file in many:
+        file.write_bytes(b"{\n")
+    faults = read(whole, *many).faults
+    assert len(faults) <= 22
+    assert "elsewhere, lines 1, 1, 1 and 77 more: not a record, for other causes" in faults
+
+
 # Time
 
 

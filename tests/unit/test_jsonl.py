@@ -1,28 +1,26 @@
 import json
 import logging
 import os
-import resource
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import room_for, small_disk
+from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.clock import SystemClock
+from agent.clock import Clock, SystemClock
 from agent.errors import SinkUnavailable
-from agent.flow import Delivery, Outcome
+from agent.flow import Delivery, Kind, Outcome
 from agent.ports import Context, Sink
 from agent.sinks import jsonl
 
 
-def sink(base_dir: Path, **options: Any) -> Sink:
+def sink(base_dir: Path, *, clock: Clock | None = None, **options: Any) -> Sink:
     settings = {"type": "jsonl", "path": "out.jsonl", **options}
-    return jsonl.build(jsonl.Options.model_validate(settings), Context("porch", SystemClock(), base_dir, base_dir))
+    context = Context("porch", clock or SystemClock(), base_dir, base_dir)
+    return jsonl.build(jsonl.Options.model_validate(settings), context)
 
 
 def deliveries(*numbers: int, padding: int = 0) -> list[Delivery]:
@@ -41,31 +39,6 @@ def was_taken(out: Sink, batch: list[Delivery]) -> bool:
         return set(out.send(batch)) == {Outcome.ACCEPTED}
     except SinkUnavailable:
         return False
-
-
-@contextmanager
-def room_for(size_bytes: int) -> Iterator[None]:
-    """A file cannot grow beyond this: the kernel writes what fits and then says EFBIG, as it says ENOSPC."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@contextmanager
-def small_disk(folder: Path, options: str) -> Iterator[Path]:
-    """A file system in memory; let go of lazily, since a failed test may still hold a file on it."""
-    folder.mkdir()
-    mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
-    if mount is None or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("a file system of its own needs the right to mount one (root)")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_each_result_is_one_line_in_order(tmp_path: Path) -> None:
@@ -112,13 +85,47 @@ def test_a_batch_is_one_write_and_is_on_the_medium_only_when_asked(
     real_write, real_fsync = os.write, os.fsync
     monkeypatch.setattr(os, "write", lambda *given: (calls.append("write"), real_write(*given))[1])
     monkeypatch.setattr(os, "fsync", lambda *given: (calls.append("fsync"), real_fsync(*given))[1])
-    for fsync, expected in ((False, ["write"]), (True, ["write", "fsync"])):
+    policies = ((False, ["write"]), ("never", ["write"]), (True, ["write", "fsync"]), ("batch", ["write", "fsync"]))
+    for fsync, expected in policies:
         out = sink(tmp_path, fsync=fsync)
         out.open()
         calls.clear()
         out.send(deliveries(1, 2, 3))
         assert calls == expected
         out.close()
+
+
+def test_an_interval_of_fsync_bounds_how_long_a_line_waits_and_the_end_waits_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    real_fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_size), real_fsync(file))[1])
+    clock = FakeClock()
+    out = sink(tmp_path, clock=clock, fsync=5)
+    out.open()
+    synced.clear()
+    for _ in range(49):  # 4.9 s
+        out.send(deliveries(1))
+        clock.advance(0.1)
+    assert synced == []
+    clock.advance(0.1)
+    out.send([])  # no result is needed for it
+    assert synced == [(tmp_path / "out.jsonl").stat().st_size]
+    clock.advance(60.0)
+    out.send([])
+    assert len(synced) == 1, "there was nothing new"
+    out.send(deliveries(2))
+    out.close()
+    assert synced[1:] == [(tmp_path / "out.jsonl").stat().st_size]
+
+
+@pytest.mark.parametrize(
+    ("what", "kinds"), [("results", {Kind.RESULT}), ("events", {Kind.EVENT}), ("both", {Kind.RESULT, Kind.EVENT})]
+)
+def test_events_may_have_a_file_of_their_own(what: str, kinds: set[Kind]) -> None:
+    assert jsonl.Options.model_validate({"type": "jsonl", "what": what}).kinds == kinds
+    assert jsonl.Options.model_validate({"type": "jsonl"}).kinds == {Kind.RESULT}
 
 
 def test_a_folder_in_the_way_is_a_clear_error_and_ends_when_the_folder_goes(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from agent.errors import Cause, EngineError, EngineRefused, EngineUnavailable
 from agent.evidence import HALF_LIFE_S
 from agent.flow import Reading, Reason
 from agent.link import (
+    GUESSED_SERVER_S,
     LATE_STALL_MIN_S,
     LONGEST_PAUSE_S,
     PORTAL_PAUSE_S,
@@ -311,6 +312,17 @@ def test_a_request_counts_once_against_the_cloud_however_often_it_is_late() -> N
     upload(link, 1)
     link.note_failure(key(1), EngineUnavailable("", Cause.TIMEOUT), now_s=8.0)
     assert len(link.view(8.0).evidence) == 1
+
+
+def test_after_failures_an_upload_that_is_not_over_at_its_deadline_leaves_a_finite_outlook() -> None:
+    link = Link(0.0)
+    for seq in range(3):
+        link.note_sent(key(seq), size_bytes=50_000, now_s=float(seq), due_s=seq + DEADLINE_S)
+        link.note_failure(key(seq), EngineUnavailable("it broke", Cause.SERVER), now_s=seq + 0.1)
+    upload(link, 3, at_s=10.0, until_s=10.12)
+    outlook = link.view(11.0).outlook(50_000)
+    assert outlook is not None
+    assert outlook.server_s == GUESSED_SERVER_S
 
 
 def test_only_the_newest_evidence_is_kept() -> None:

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import FakeClock
 from pydantic import ValidationError
 
 from agent.clock import SystemClock
-from agent.errors import Cause, SinkUnavailable
+from agent.errors import Cause, SinkTakenOver, SinkUnavailable
 from agent.flow import Delivery, Outcome
 from agent.ports import Context
 from agent.sinks import mqtt
+from agent.sinks._mqtt_announcer import Announcer
+from agent.sinks._mqtt_discovery import Discovery
+from agent.sinks._mqtt_topics import Topics
 
-CONNECT, PUBLISH = 0x10, 0x30
+CONNECT, PUBLISH, SUBSCRIBE = 0x10, 0x30, 0x80
 CONNACK_OK = b"\x20\x03\x00\x00\x00"
 BATCH = [Delivery("a", "door", b"{}"), Delivery("b", "door", b"{}")]
 
@@ -39,6 +43,8 @@ class _Conversation(socketserver.StreamRequestHandler):
                 self.wfile.write(self.server.connack)
             elif kind == PUBLISH:
                 self._answer(body)
+            elif kind == SUBSCRIBE:
+                self.wfile.write(b"\x90\x04" + body[:2] + b"\x00" + bytes([self.server.to_subscribe]))
 
     def _length(self) -> int:
         length = shift = 0
@@ -63,6 +69,7 @@ class _Scripted(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Conversation)
         self.connack = connack
         self.to_result = to_result
+        self.to_subscribe = 1
         self.heard: list[bytes] = []
 
 
@@ -105,25 +112,27 @@ def test_a_result_ends_as_its_acknowledgement_says(code: int, outcome: Outcome) 
 
 
 @pytest.mark.parametrize(
-    ("code", "words", "cause"),
+    ("code", "words"),
     [
-        (0x80, "takes no results now: Unspecified error", Cause.SERVER),
-        (0x83, "takes no results now: Implementation specific error", Cause.SERVER),
-        (0x87, "allow the topics in the broker's access list", Cause.AUTH),
-        (0x91, "takes no results now: Packet identifier in use", Cause.SERVER),
-        (0x97, "takes no results now: Quota exceeded", Cause.SERVER),
+        (0x80, "takes nothing on vedette/porch/door/results now: Unspecified error"),
+        (0x83, "takes nothing on vedette/porch/door/results now: Implementation specific error"),
+        (0x87, "allow the topic in the broker's access list"),
+        (0x91, "takes nothing on vedette/porch/door/results now: Packet identifier in use"),
+        (0x97, "takes nothing on vedette/porch/door/results now: Quota exceeded"),
     ],
 )
-def test_results_that_may_be_taken_later_are_kept_with_the_reason(code: int, words: str, cause: Cause) -> None:
+def test_results_that_may_be_taken_later_are_kept_and_the_reason_is_said_once(
+    code: int, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with scripted(to_result=puback(code)) as server:
         sink = sink_for(server)
         sink.open()
         try:
-            with pytest.raises(SinkUnavailable, match=words) as caught:
-                sink.send(BATCH)
+            assert sink.send(BATCH) == [Outcome.KEPT] * 2
+            assert sink.send(BATCH) == [Outcome.KEPT] * 2
         finally:
             sink.close()
-    assert caught.value.cause is cause
+    assert caplog.text.count(words) == 1
 
 
 @pytest.mark.parametrize(
@@ -166,9 +175,21 @@ def test_a_connection_that_the_broker_ends_says_why(code: int, words: str, cause
     assert caught.value.cause is cause
 
 
-def test_nobody_is_told_stopped_when_the_connection_failed() -> None:
-    with scripted(to_result=puback(0x97)) as server:
+def test_a_client_of_the_same_name_is_an_error_of_its_own_with_a_long_pause() -> None:
+    with scripted(to_result=b"\xe0\x01\x8e") as server:
         sink = sink_for(server)
+        sink.open()
+        with pytest.raises(SinkTakenOver, match="another client with the same client_id") as caught:
+            sink.send(BATCH)
+        with pytest.raises(SinkTakenOver):
+            sink.send([])
+        sink.close()
+    assert caught.value.least_pause_s >= 60
+
+
+def test_nobody_is_told_stopped_when_the_connection_failed() -> None:
+    with scripted(to_result=b"") as server:
+        sink = sink_for(server, ack_timeout_s=0.2)
         sink.open()
         with pytest.raises(SinkUnavailable):
             sink.send(BATCH)
@@ -197,17 +218,57 @@ def test_a_result_that_waits_for_its_acknowledgement_is_published_once() -> None
     assert len([packet for packet in server.heard if packet.endswith(b"{}")]) == 2
 
 
-@pytest.mark.parametrize(("receive_maximum", "at_once"), [(3, 3), (1000, 20)])
-def test_no_more_is_on_the_wire_than_the_broker_takes_at_once(receive_maximum: int, at_once: int) -> None:
+@pytest.mark.parametrize(
+    ("receive_maximum", "in_flight", "at_once"), [(3, 20, 3), (1000, 20, 20), (1000, 45, 45), (30, 2, 2)]
+)
+def test_no_more_is_on_the_wire_than_broker_and_owner_want_at_once(
+    receive_maximum: int, in_flight: int, at_once: int
+) -> None:
     connack = b"\x20\x06\x00\x00\x03\x21" + receive_maximum.to_bytes(2, "big")
     with scripted(connack, to_result=b"") as server:
-        sink = sink_for(server, ack_timeout_s=0.3)
+        sink = sink_for(server, ack_timeout_s=0.3, in_flight=in_flight)
         sink.open()
         with pytest.raises(SinkUnavailable):
             sink.send([Delivery(str(number), "door", b"{}") for number in range(50)])
         assert f"{at_once} not acknowledged" in repr(sink)
         sink.close()
     assert len([packet for packet in server.heard if packet.endswith(b"{}")]) == at_once
+
+
+def test_a_birth_topic_that_may_not_be_read_is_said_once_and_the_rest_works(caplog: pytest.LogCaptureFixture) -> None:
+    with scripted() as server:
+        server.to_subscribe = 0x87
+        sink = sink_for(server, home_assistant={})
+        sink.open()
+        sink.show([])
+        for _ in range(3):
+            assert sink.send(BATCH) == [Outcome.ACCEPTED] * 2
+        sink.close()
+    assert caplog.text.count("does not let this user read homeassistant/status (Not authorized (0x87)); allow it") == 1
+
+
+def test_a_birth_message_is_answered_at_a_time_of_our_own_without_sleeping() -> None:
+    clock = FakeClock()
+    topics = Topics("vedette/porch")
+    announcer = Announcer(Discovery("porch", topics, "homeassistant"), "homeassistant/status", clock)
+    announcer.begin()
+    assert announcer.due() is None
+    announcer.note([])
+    assert announcer.due() is not None
+    waits = []
+    for _ in range(20):
+        announcer.hear(b"online")
+        begun_s = clock.now()
+        while announcer.due() is None:
+            announcer.hear(b"online")
+            clock.advance(0.1)
+        waits.append(clock.now() - begun_s)
+    assert 2 < max(waits) <= 5.2
+    assert min(waits) < 2
+    for word in (b"offline", None):
+        announcer.hear(word)
+        clock.advance(60)
+        assert announcer.due() is None
 
 
 def test_sending_nothing_is_nothing() -> None:
@@ -235,9 +296,12 @@ def test_characters_that_mqtt_keeps_for_itself_are_replaced_in_a_cameras_name() 
     assert any(b"site/7/a_b_c_/results" in packet for packet in server.heard)
 
 
-@pytest.mark.parametrize(("tls", "port"), [(None, 1883), ({}, 8883)])
-def test_the_default_port_depends_on_tls(tls: dict[str, Any] | None, port: int) -> None:
-    options = mqtt.Options.model_validate({"type": "mqtt", "host": "broker", "tls": tls})
+@pytest.mark.parametrize(
+    ("settings", "port"),
+    [({}, 1883), ({"tls": {}}, 8883), ({"websockets": {}}, 80), ({"websockets": {}, "tls": {}}, 443)],
+)
+def test_the_default_port_depends_on_what_is_spoken(settings: dict[str, Any], port: int) -> None:
+    options = mqtt.Options.model_validate({"type": "mqtt", "host": "broker", **settings})
     sink = mqtt.build(options, Context("porch", SystemClock(), Path(), Path()))
     assert f"broker:{port} closed" in repr(sink)
 
@@ -259,6 +323,17 @@ def test_the_protocol_may_be_written_with_or_without_quotes(value: object) -> No
         ({"protocol": 4}, "'auto', '5' or '3.1.1'"),
         ({"qos": 0}, "Extra inputs"),
         ({"tls": {"insecure": True}}, "Extra inputs"),
+        ({"tls": {"client_key": "k.pem"}}, "need a client_certificate"),
+        ({"tls": {"client_certificate": "c.pem", "client_key_password": "s3cret"}}, "reference"),
+        ({"tls": {"min_version": 1.1}}, "'1.2' or '1.3'"),
+        ({"websockets": {"path": "mqtt"}}, "begins with /"),
+        ({"home_assistant": {"birth_topic": "ha/#"}}, "has no"),
+        ({"home_assistant": {}, "states": False}, "home_assistant shows states"),
+        ({"in_flight": 0}, "greater than or equal to 1"),
+        ({"in_flight": 1001}, "less than or equal to 1000"),
+        ({"message_expiry_s": 2**32}, "at most 4294967295"),
+        ({"user_properties": {"id": "x"}}, "take another name"),
+        ({"user_properties": {"site\n": "x"}}, "control character"),
     ],
 )
 def test_a_mistake_in_the_options_is_named(mistake: dict[str, Any], words: str) -> None:

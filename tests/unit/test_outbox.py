@@ -1,23 +1,37 @@
-"""The outbox: nothing lost or repeated, order kept, bounded, and what it keeps between runs."""
+"""The outbox: nothing lost or repeated, order kept, bounded, and on disk what no sink takes in time."""
 
-import json
+import contextlib
 import logging
+import os
+import sqlite3
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from fakes import FakeClock
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from agent import outbox as module
+from agent import room
+from agent import store as storing
+from agent.clock import SystemClock
+from agent.database import StoreError
+from agent.errors import ConfigError
 from agent.flow import Delivery, Outcome
-from agent.outbox import MemoryOutbox
+from agent.loop import Pulse
+from agent.outbox import Limits, Outbox, WhenFull
+from agent.store import Store
+
+ACCEPTED, KEPT, REJECTED = Outcome.ACCEPTED, Outcome.KEPT, Outcome.REJECTED
 
 
 def delivery(number: int, size_bytes: int = 10) -> Delivery:
-    return Delivery(f"yard/gate/boot/{number}/0", "gate", b"x" * size_bytes)
+    """Its body cannot be compressed, so that sizes can be told."""
+    return Delivery(f"yard/gate/boot/{number}/0", "gate", os.urandom(size_bytes))
 
 
 def ids(batch: Sequence[Delivery]) -> list[int]:
@@ -25,345 +39,661 @@ def ids(batch: Sequence[Delivery]) -> list[int]:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "undelivered-mqtt-1.jsonl"
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "mqtt-1.db"
 
 
 @pytest.fixture
-def outbox(kept: Path) -> MemoryOutbox:
-    return MemoryOutbox(kept)
+def clock() -> FakeClock:
+    return FakeClock()
 
 
-def accept(outbox: MemoryOutbox, limit: int = 100) -> list[int]:
+def opened(path: Path, clock: FakeClock, limits: Limits | None = None, *, boot_id: str = "boot") -> Outbox:
+    made = Outbox(Store(path, clock, boot_id), limits or Limits(), clock)
+    made.open()
+    return made
+
+
+@pytest.fixture
+def outbox(path: Path, clock: FakeClock) -> Outbox:
+    return opened(path, clock)
+
+
+def put(outbox: Outbox, *numbers: int, size_bytes: int = 10) -> None:
+    for number in numbers:
+        outbox.put(delivery(number, size_bytes))
+
+
+def take(outbox: Outbox, limit: int = 100, outcome: Outcome = ACCEPTED) -> list[int]:
     batch = outbox.peek(limit, 0)
-    outbox.settle(batch, [Outcome.ACCEPTED] * len(batch))
+    outbox.settle(batch, [outcome] * len(batch))
     return ids(batch)
 
 
-# In one run
+def drain(outbox: Outbox) -> list[int]:
+    found: list[int] = []
+    while batch := take(outbox):
+        found += batch
+    return found
 
 
-def test_deliveries_come_out_in_the_order_they_went_in(outbox: MemoryOutbox) -> None:
-    for number in range(5):
-        outbox.put(delivery(number))
-    assert accept(outbox, limit=3) == [0, 1, 2]
-    assert accept(outbox) == [3, 4]
+def killed(outbox: Outbox) -> None:
+    """The process is gone: what was in memory is, too, and its files are as they are."""
+    assert outbox._store is not None
+    outbox._store.release()
 
 
-def test_what_is_looked_at_stays_until_it_is_settled(outbox: MemoryOutbox) -> None:
-    outbox.put(delivery(1))
-    assert ids(outbox.peek(10, 0)) == ids(outbox.peek(10, 0)) == [1]
+# In memory and on disk alike
 
 
-def test_what_the_sink_keeps_for_later_stays_in_its_place(outbox: MemoryOutbox) -> None:
-    for number in range(4):
-        outbox.put(delivery(number))
-    outbox.settle(outbox.peek(3, 0), [Outcome.KEPT, Outcome.ACCEPTED, Outcome.KEPT])
-    assert ids(outbox.peek(10, 0)) == [0, 2, 3]
+@pytest.fixture(params=["in memory", "on disk"])
+def either(request: pytest.FixtureRequest, outbox: Outbox) -> Outbox:
+    if request.param == "on disk":
+        outbox.peek = lambda limit, timeout_s: (outbox.commit(), Outbox.peek(outbox, limit, timeout_s))[1]  # type: ignore[method-assign]
+    return outbox
 
 
-def test_what_the_sink_rejects_for_good_is_counted_and_gone(outbox: MemoryOutbox) -> None:
-    outbox.put(delivery(1))
-    outbox.settle(outbox.peek(1, 0), [Outcome.REJECTED])
+def test_deliveries_come_out_in_the_order_they_went_in(either: Outbox) -> None:
+    put(either, *range(5))
+    assert take(either, limit=5) == [0, 1, 2, 3, 4]
+    assert take(either) == []
+
+
+def test_what_is_looked_at_stays_until_it_is_settled(either: Outbox) -> None:
+    put(either, 1)
+    assert ids(either.peek(10, 0)) == ids(either.peek(10, 0)) == [1]
+
+
+def test_what_the_sink_could_not_take_comes_again_in_its_place(either: Outbox) -> None:
+    put(either, *range(4))
+    batch = either.peek(4, 0)
+    either.settle(batch, [ACCEPTED, ACCEPTED, KEPT, KEPT])
+    put(either, 4)
+    assert take(either) == [2, 3, 4]
+
+
+def test_what_the_sink_keeps_for_later_does_not_hold_up_the_others(either: Outbox, clock: FakeClock) -> None:
+    put(either, *range(4))
+    batch = either.peek(4, 0)
+    either.settle(batch, [KEPT, ACCEPTED, KEPT, ACCEPTED])
+    put(either, 4)
+    assert take(either) == [4]
+    assert take(either) == []
+    clock.advance(5)
+    assert take(either) == [0, 2]
+
+
+def test_a_whole_batch_that_is_not_wanted_lets_those_behind_it_through(either: Outbox, clock: FakeClock) -> None:
+    put(either, *range(4))
+    assert take(either, limit=4, outcome=KEPT) == [0, 1, 2, 3]
+    put(either, 4)
+    assert take(either) == [4]
+    clock.advance(5)
+    assert take(either) == [0, 1, 2, 3]
+
+
+def test_what_was_accepted_or_rejected_is_counted_and_gone(either: Outbox) -> None:
+    put(either, *range(4))
+    batch = either.peek(4, 0)
+    either.settle(batch, [ACCEPTED, REJECTED, ACCEPTED, ACCEPTED])
+    status = either.status()
+    assert (status.waiting, status.delivered, status.rejected, status.dropped) == (0, 3, 1, 0)
+    assert either.peek(1, 0) == []
+
+
+def test_a_peek_waits_for_something_to_come(path: Path) -> None:
+    outbox = Outbox(Store(path, SystemClock(), "boot"), Limits(), SystemClock())
+    outbox.open()
+    got: list[list[int]] = []
+    waiter = threading.Thread(target=lambda: got.append(ids(outbox.peek(1, 10))))
+    waiter.start()
+    put(outbox, 7)
+    waiter.join(10)
+    assert got == [[7]]
+
+
+# What reaches the disk
+
+
+def test_what_the_sink_takes_in_time_never_reaches_the_disk(outbox: Outbox, clock: FakeClock, path: Path) -> None:
+    for number in range(100):
+        put(outbox, number)
+        clock.advance(0.1)
+        assert not outbox._due()
+        outbox._look()
+        assert take(outbox) == [number]
+    outbox.close()
+    assert not path.exists()
+
+
+def test_what_the_sink_does_not_take_is_on_disk_within_the_commit_interval(
+    outbox: Outbox, clock: FakeClock, path: Path
+) -> None:
+    put(outbox, 1)
+    outbox.commit()
+    put(outbox, 2)
+    clock.advance(0.1)
+    assert not outbox._due()
+    clock.advance(0.7)
+    assert outbox._due()
+    outbox.commit()
+    killed(outbox)
+    assert drain(opened(path, clock)) == [1, 2]
+
+
+def test_the_commit_loop_writes_in_time_and_what_waits_at_the_end(path: Path) -> None:
+    clock = SystemClock()
+    outbox = Outbox(Store(path, clock, "boot"), Limits(commit_interval_s=0.2), clock)
+    pulse = Pulse(clock)
+    thread = threading.Thread(target=outbox.run, args=(pulse,), daemon=True)
+    thread.start()
+    put(outbox, 1)
+    until_s = clock.now() + 10
+    while not rows(path) and clock.now() < until_s:
+        clock.wait(threading.Event(), 0.01)
+    assert rows(path) == 1
+    put(outbox, 2)
+    pulse.stopping.set()
+    thread.join(10)
+    assert rows(path) == 2
+
+
+def rows(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        try:
+            return int(connection.execute("SELECT coalesce(sum(count), 0) FROM waiting").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0
+
+
+def test_a_kill_costs_what_was_not_committed_and_nothing_else(outbox: Outbox, clock: FakeClock, path: Path) -> None:
+    put(outbox, *range(3))
+    outbox.commit()
+    put(outbox, 3)
+    killed(outbox)
+    again = opened(path, clock)
+    put(again, 4)
+    assert drain(again) == [0, 1, 2, 4]
+
+
+def test_what_was_handed_out_when_the_process_was_killed_comes_again(
+    outbox: Outbox, clock: FakeClock, path: Path
+) -> None:
+    put(outbox, *range(300))
+    outbox.commit()
+    for _ in range(2):
+        take(outbox, limit=128)
+    assert ids(outbox.peek(128, 0)) == list(range(256, 300))
+    killed(outbox)
+    assert drain(opened(path, clock)) == list(range(256, 300))
+
+
+def test_what_is_written_while_the_sink_has_it_in_hand_is_removed_when_it_is_settled(
+    outbox: Outbox, clock: FakeClock, path: Path
+) -> None:
+    put(outbox, *range(3))
+    batch = outbox.peek(3, 0)
+    outbox.commit()
+    assert outbox.status().waiting == 3
+    outbox.settle(batch, [ACCEPTED, KEPT, ACCEPTED])
+    outbox.close()
+    assert drain(opened(path, clock)) == [1]
+
+
+def test_old_ones_on_disk_go_before_new_ones_in_memory(outbox: Outbox) -> None:
+    put(outbox, *range(100))
+    outbox.commit()
+    put(outbox, 100, 101)
+    batch = outbox.peek(128, 0)
+    assert ids(batch) == list(range(102))
+
+
+def test_what_was_rejected_is_kept_for_people(outbox: Outbox, path: Path) -> None:
+    put(outbox, 1, 2)
+    take(outbox, outcome=REJECTED)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM rejected").fetchone() == (1,)
+
+
+def test_a_stop_says_what_is_kept(outbox: Outbox, caplog: pytest.LogCaptureFixture) -> None:
+    put(outbox, 1)
+    with caplog.at_level(logging.WARNING):
+        outbox.close()
+    assert "undelivered results are kept, and sent at the next start count=1" in caplog.text
+
+
+def test_without_a_disk_a_stop_says_what_is_lost(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    outbox = Outbox(None, Limits(), clock)
+    outbox.open()
+    put(outbox, 1, 2)
+    assert ids(outbox.peek(1, 0)) == [1]
+    outbox.commit()
+    with caplog.at_level(logging.WARNING):
+        outbox.close()
+    assert "are lost with the end of this run count=2" in caplog.text
+
+
+def test_two_agents_of_one_name_do_not_share_an_outbox(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from agent.clock import SystemClock; from agent.store import Store;"
+        "Store(Path(sys.argv[1]), SystemClock(), 'boot').claim(); print('mine', flush=True); sys.stdin.read()"
+    )
+    import subprocess
+    import sys
+
+    path = tmp_path / "mqtt-1.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path.cwd()
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"mine\n"
+        with pytest.raises(ConfigError, match="another agent of this name runs here"):
+            opened(path, FakeClock())
+        other.communicate(b"")
+
+
+# Full
+
+
+def full(path: Path, clock: FakeClock, policy: WhenFull) -> Outbox:
+    """A tenth of what is put in fits."""
+    outbox = opened(path, clock, Limits(max_bytes=110_000, when_full=policy))
+    for number in range(0, 1000, 10):
+        put(outbox, *range(number, number + 10), size_bytes=1000)
+        outbox.commit()
+    return outbox
+
+
+def test_when_full_the_oldest_give_way_and_are_counted(path: Path, clock: FakeClock) -> None:
+    outbox = full(path, clock, WhenFull.DROP_OLDEST)
+    left = outbox.status()
+    found = drain(outbox)
+    assert found == list(range(1000 - len(found), 1000))
+    assert 50 <= len(found) <= 110
+    assert left.dropped == 1000 - len(found)
+    assert path.stat().st_size < 150_000
+
+
+def test_when_full_the_newest_may_give_way_instead(path: Path, clock: FakeClock) -> None:
+    outbox = full(path, clock, WhenFull.DROP_NEWEST)
+    left = outbox.status()
+    found = drain(outbox)
+    assert found == list(range(len(found)))
+    assert 50 <= len(found) <= 110
+    assert left.dropped == 1000 - len(found)
+
+
+def test_when_full_thinning_keeps_a_history_that_is_coarser_the_older_it_is(path: Path, clock: FakeClock) -> None:
+    outbox = full(path, clock, WhenFull.THIN)
+    left = outbox.status()
+    found = drain(outbox)
+    assert left.dropped == 1000 - len(found)
+    assert 40 <= len(found) <= 110
+    assert found == sorted(found)
+    assert found[-1] == 999
+    assert min(found) < 700  # the last hundred would fit
+    older, newer = (sum(start <= each < start + 300 for each in found) for start in (400, 700))
+    assert 0 < older < newer
+
+
+def test_with_little_free_space_the_file_does_not_grow(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = opened(path, clock, Limits(keep_free_bytes=1e6))
+    put(outbox, *range(50), size_bytes=1000)
+    outbox.commit()
+    monkeypatch.setattr(room, "_free_bytes", lambda _: 999_999)
+    before = outbox._store.size.file_bytes if outbox._store else 0
+    put(outbox, *range(50, 60), size_bytes=1000)
+    outbox.commit()
+    assert outbox._store is not None
+    assert outbox._store.size.file_bytes <= before
+    found = drain(outbox)
+    assert found[-1] == 59
+    assert outbox.status().dropped == 60 - len(found)
+
+
+def test_what_the_sink_has_in_hand_does_not_give_way(path: Path, clock: FakeClock) -> None:
+    outbox = opened(path, clock, Limits(max_bytes=50_000))
+    put(outbox, *range(10), size_bytes=1000)
+    outbox.commit()
+    batch = outbox.peek(10, 0)
+    for number in range(10, 200, 10):
+        put(outbox, *range(number, number + 10), size_bytes=1000)
+        outbox.commit()
+    outbox.settle(batch, [ACCEPTED] * 10)
     status = outbox.status()
-    assert (status.waiting, status.waiting_bytes, status.rejected, status.delivered) == (0, 0, 1, 0)
+    assert status.delivered == 10
+    assert status.dropped + 10 + len(drain(outbox)) == 200
 
 
-def test_a_full_outbox_drops_the_oldest_and_counts_it(kept: Path) -> None:
-    outbox = MemoryOutbox(kept, limit_bytes=30)
-    for number in range(5):
-        outbox.put(delivery(number))
-    assert ids(outbox.peek(10, 0)) == [2, 3, 4]
-    assert outbox.status().dropped == 2
-    assert outbox.status().waiting_bytes == 30
-
-
-def test_a_delivery_larger_than_the_outbox_is_kept_alone(kept: Path) -> None:
-    outbox = MemoryOutbox(kept, limit_bytes=30)
-    outbox.put(delivery(1))
-    outbox.put(delivery(2, size_bytes=100))
-    assert ids(outbox.peek(10, 0)) == [2]
-    outbox.put(delivery(3))
-    assert ids(outbox.peek(10, 0)) == [3]
-
-
-def test_what_was_dropped_while_on_its_way_and_yet_arrived_counts_as_delivered(kept: Path) -> None:
-    outbox = MemoryOutbox(kept, limit_bytes=20)
-    outbox.put(delivery(1))
-    outbox.put(delivery(2))
-    on_its_way = outbox.peek(2, 0)
-    outbox.put(delivery(3))
+def test_too_old_is_told_by_the_monotonic_clock_whatever_the_wall_clock_does(path: Path, clock: FakeClock) -> None:
+    outbox = opened(path, clock, Limits(max_age_s=3600))
+    put(outbox, 1)
+    outbox.commit()
+    for wall_step_s in (-315_360_000.0, 630_720_000.0, 25.0):
+        clock.wall_s += wall_step_s
+        clock.advance(600)
+        put(outbox, 2)
+        outbox.commit()
+    assert outbox.status().dropped == 0
+    clock.advance(1801)
+    put(outbox, 3)
+    outbox.commit()
     assert outbox.status().dropped == 1
-    outbox.settle(on_its_way, [Outcome.ACCEPTED, Outcome.KEPT])
+    assert drain(outbox) == [2, 2, 2, 3]
+
+
+def test_after_a_reboot_the_age_is_at_least_the_time_since(path: Path, clock: FakeClock) -> None:
+    outbox = opened(path, clock, Limits(max_age_s=3600))
+    put(outbox, 1)
+    outbox.commit()
+    killed(outbox)
+    clock = FakeClock(now_s=10.0)
+    clock.wall_s = 1_800_000_000.0 + 600
+    again = opened(path, clock, Limits(max_age_s=3600), boot_id="another")
+    put(again, 2)
+    again.commit()
+    assert again.status().dropped == 0
+    clock.wall_s += 3600
+    put(again, 3)
+    again.commit()
+    assert again.status().dropped == 1
+
+
+# The disk fails
+
+
+@pytest.fixture
+def broken(path: Path) -> Path:
+    """A folder in the place of the file."""
+    path.mkdir(parents=True)
+    return path
+
+
+def test_with_a_disk_that_fails_results_wait_in_memory_and_go_out(
+    broken: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = opened(broken, clock)
+    put(outbox, *range(3))
+    outbox.commit()
+    assert "results wait in memory alone" in caplog.text
+    assert drain(outbox) == [0, 1, 2]
+    assert outbox.status().delivered == 3
+
+
+def test_memory_is_bounded_while_the_disk_fails(
+    broken: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRESH_BYTES", 10_000)
+    outbox = opened(broken, clock)
+    put(outbox, *range(50), size_bytes=1000)
     status = outbox.status()
-    assert (status.delivered, status.dropped, status.waiting) == (1, 0, 2)
-    assert ids(outbox.peek(10, 0)) == [2, 3]
+    assert status.waiting_bytes <= 10_000
+    assert status.waiting + status.dropped == 50
+    assert drain(outbox)[-1] == 49
 
 
-def test_looking_into_an_empty_outbox_ends_when_a_delivery_comes(outbox: MemoryOutbox) -> None:
-    found: list[Delivery] = []
-    looking = threading.Thread(target=lambda: found.extend(outbox.peek(10, 30.0)))
-    looking.start()
-    outbox.put(delivery(1))
-    looking.join(20)
-    assert ids(found) == [1]
+def test_when_the_disk_is_back_memory_is_written(broken: Path, clock: FakeClock) -> None:
+    outbox = opened(broken, clock)
+    put(outbox, 1)
+    outbox.commit()
+    broken.rmdir()
+    clock.advance(3)
+    assert outbox._due()
+    outbox.commit()
+    killed(outbox)
+    assert drain(opened(broken, clock)) == [1]
 
 
-def test_looking_into_an_empty_outbox_ends_by_itself(outbox: MemoryOutbox) -> None:
-    assert outbox.peek(10, 0.01) == []
+class SeemsToFail(Store):
+    """Reports a failure after the next commits, though they came to the disk: as an fsync may."""
+
+    failures = 0
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        with super().transaction():
+            yield
+        if self.failures:
+            self.failures -= 1
+            self.close()
+            raise StoreError("the disk says no")
 
 
-def test_many_threads_put_while_one_delivers_and_nothing_is_lost(outbox: MemoryOutbox) -> None:
-    threads = [threading.Thread(target=_put_many, args=(outbox, first)) for first in range(0, 4000, 1000)]
+@pytest.mark.parametrize("failures", [1, 3])
+def test_a_commit_that_seems_to_fail_and_did_not_repeats_nothing(path: Path, clock: FakeClock, failures: int) -> None:
+    store = SeemsToFail(path, clock, "boot")
+    outbox = Outbox(store, Limits(), clock)
+    outbox.open()
+    put(outbox, 1, 2)
+    outbox.commit()
+    store.failures = failures
+    put(outbox, *range(3, 100))
+    batch = outbox.peek(10, 0)
+    for _ in range(failures + 1):
+        outbox.commit()
+    assert outbox.status().waiting == 99
+    outbox.settle(batch, [ACCEPTED] * 10)
+    assert drain(outbox) == list(range(11, 100))
+    killed(outbox)
+    assert drain(opened(path, clock)) == []
+
+
+def test_what_the_sink_takes_after_a_commit_that_seemed_to_fail_does_not_come_again(
+    path: Path, clock: FakeClock
+) -> None:
+    store = SeemsToFail(path, clock, "boot")
+    outbox = Outbox(store, Limits(), clock)
+    outbox.open()
+    put(outbox, 1, 2, 3)
+    store.failures = 1
+    outbox.commit()
+    batch = outbox.peek(2, 0)
+    outbox.settle(batch, [ACCEPTED] * len(batch))
+    put(outbox, 4)
+    outbox.commit()
+    found = ids(batch) + drain(outbox)
+    assert found == [1, 2, 3, 4]
+    assert outbox.status().waiting == outbox.status().dropped == 0
+    killed(outbox)
+    assert drain(opened(path, clock)) == []
+
+
+def test_a_damaged_file_is_moved_aside_and_kept_and_a_new_one_is_begun(
+    path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = opened(path, clock)
+    put(outbox, *range(100), size_bytes=1000)
+    outbox.close()
+    content = bytearray(path.read_bytes())
+    content[4096:20_000] = os.urandom(20_000 - 4096)
+    path.write_bytes(content)
+    again = opened(path, clock)
+    assert "is kept as" in caplog.text
+    assert (path.parent / "mqtt-1.db.damaged-1").read_bytes() == bytes(content)
+    put(again, 7)
+    again.commit()
+    assert drain(again) == [7]
+
+
+def test_a_file_that_is_no_database_is_moved_aside(path: Path, clock: FakeClock) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"not a database, " * 100)
+    outbox = opened(path, clock)
+    put(outbox, 1)
+    outbox.commit()
+    killed(outbox)
+    assert drain(opened(path, clock)) == [1]
+    assert len(list(path.parent.glob("*.damaged-1"))) == 1
+
+
+def test_only_three_damaged_files_are_kept(path: Path, clock: FakeClock) -> None:
+    path.parent.mkdir()
+    for number in range(5):
+        path.write_bytes(b"%d is no database" % number * 100)
+        opened(path, clock).close()
+    kept = sorted(each.name for each in path.parent.glob("*.damaged-*"))
+    assert kept == [f"mqtt-1.db.damaged-{number}" for number in (3, 4, 5)]
+
+
+def test_a_group_that_is_damaged_is_put_aside_and_the_others_go_on(path: Path, clock: FakeClock) -> None:
+    outbox = opened(path, clock)
+    for number in range(3):
+        put(outbox, number)
+        outbox.commit()
+    outbox.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE waiting SET body = x'00' WHERE first = 2")
+    again = opened(path, clock)
+    assert drain(again) == [0, 2]
+    assert again.status().dropped == 1
+
+
+def test_a_commit_that_seemed_to_fail_is_looked_for_beside_a_damaged_group(path: Path, clock: FakeClock) -> None:
+    outbox = opened(path, clock)
+    for number in range(3):
+        put(outbox, number)
+        outbox.commit()
+    killed(outbox)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE waiting SET body = x'00' WHERE first = 2")
+    again = opened(path, clock)
+    again._unsure = {9: "yard/gate/boot/9/0"}
+    put(again, 3)
+    again.commit()
+    assert drain(again) == [0, 2, 3]
+
+
+def test_a_large_file_of_rejected_ones_is_not_rewritten_whenever_nothing_waits(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "_SHRINK_BYTES", 100_000)
+    outbox = opened(path, clock)
+    put(outbox, *range(20), size_bytes=20_000)
+    take(outbox, outcome=REJECTED)
+    assert outbox._store is not None
+    shrunk: list[bool] = []
+    monkeypatch.setattr(outbox._store._database, "shrink", lambda: shrunk.append(True))
+    put(outbox, 20)
+    outbox.commit()
+    assert drain(outbox) == [20]
+    assert outbox._store.size.file_bytes > 400_000
+    assert shrunk == []
+
+
+def test_two_processes_may_make_the_file_at_once(path: Path, clock: FakeClock) -> None:
+    stores = [Store(path, clock, "boot") for _ in range(8)]
+    start = threading.Barrier(len(stores))
+    failed: list[StoreError] = []
+
+    def make(store: Store) -> None:
+        start.wait(10)
+        try:
+            store.measure()
+        except StoreError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=make, args=(store,)) for store in stores]
     for thread in threads:
         thread.start()
-    got: list[int] = []
-    while any(thread.is_alive() for thread in threads) or outbox.status().waiting:
-        got += accept(outbox, limit=64)
-    assert sorted(got) == list(range(4000))
-    for first in range(0, 4000, 1000):
-        assert [n for n in got if first <= n < first + 1000] == list(range(first, first + 1000))
+    for thread in threads:
+        thread.join(20)
+    assert not any("already exists" in str(error) for error in failed)
+    assert all(store.measure().count == 0 for store in stores)
 
 
-def _put_many(outbox: MemoryOutbox, first: int) -> None:
-    for number in range(first, first + 1000):
-        outbox.put(delivery(number))
+# All of it, in any order
 
 
-class OutboxMachine(RuleBasedStateMachine):
-    """An outbox beside a plain list, over any sequence of puts, deliveries, clean stops and crashes."""
-
-    LIMIT_BYTES = 60
+class Anything(RuleBasedStateMachine):
+    """Puts, deliveries, commits, kills and stops in any order, against a list."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.kept = Path(self.folder.name) / "kept.jsonl"
-        self.outbox = MemoryOutbox(self.kept, limit_bytes=self.LIMIT_BYTES)
-        self.model: list[Delivery] = []
-        self.on_its_way: list[Delivery] = []
+        self.clock = FakeClock()
+        self.path = Path(self.folder.name) / "sink.db"
+        self.outbox = opened(self.path, self.clock)
         self.next = 0
+        self.safe: list[int] = []
+        """Committed and not settled: must come out, in this order."""
+        self.fresh: list[int] = []
+        """Not committed: a kill may take it."""
+        self.batch: Sequence[Delivery] = []
+        self.passed_over = False
 
-    def teardown(self) -> None:
-        self.folder.cleanup()
+    @rule(count=st.integers(1, 90))
+    def put(self, count: int) -> None:
+        numbers = range(self.next, self.next + count)
+        put(self.outbox, *numbers)
+        self.fresh += numbers
+        self.next += count
 
-    @rule(size_bytes=st.integers(0, 70))
-    def put(self, size_bytes: int) -> None:
-        self.model.append(delivery(self.next, size_bytes))
-        self.outbox.put(self.model[-1])
-        self.next += 1
-        while len(self.model) > 1 and sum(len(item.body) for item in self.model) > self.LIMIT_BYTES:
-            self.model.pop(0)
-
-    @rule(limit=st.integers(1, 5))
+    @rule(limit=st.integers(1, 200))
     def peek(self, limit: int) -> None:
-        self.on_its_way = list(self.outbox.peek(limit, 0))
-        assert self.on_its_way == self.model[:limit]
+        self.batch = self.outbox.peek(limit, 0)
+        expected = [*self.safe, *self.fresh]
+        found = ids(self.batch)
+        if not self.passed_over:
+            assert found == expected[: len(found)]
+            assert bool(found) == bool(expected)
+        assert set(found) <= set(expected)
+        assert found == sorted(found)
 
-    @precondition(lambda self: self.on_its_way)
+    @precondition(lambda self: self.batch)
     @rule(data=st.data())
     def settle(self, data: st.DataObject) -> None:
-        count = len(self.on_its_way)
-        outcomes = data.draw(st.lists(st.sampled_from(Outcome), min_size=count, max_size=count))
-        self.outbox.settle(self.on_its_way, outcomes)
-        ended = {item.id for item, end in zip(self.on_its_way, outcomes, strict=True) if end is not Outcome.KEPT}
-        self.model = [item for item in self.model if item.id not in ended]
-        self.on_its_way = []
+        outcomes = data.draw(
+            st.lists(
+                st.sampled_from([ACCEPTED, ACCEPTED, KEPT, REJECTED]),
+                min_size=len(self.batch),
+                max_size=len(self.batch),
+            )
+            if len(self.batch) < 20
+            else st.just([ACCEPTED] * len(self.batch))
+        )
+        self.outbox.settle(self.batch, outcomes)
+        gone = {number for number, outcome in zip(ids(self.batch), outcomes, strict=True) if outcome is not KEPT}
+        self.passed_over |= KEPT in outcomes
+        self.safe = [number for number in self.safe if number not in gone]
+        self.fresh = [number for number in self.fresh if number not in gone]
+        self.batch = []
 
     @rule()
-    def stop_and_start(self) -> None:
-        self.outbox.close()
-        self.outbox = MemoryOutbox(self.kept, limit_bytes=self.LIMIT_BYTES)
-        self.on_its_way = []
+    def commit(self) -> None:
+        self.outbox.commit()
+        self.safe, self.fresh = self.safe + self.fresh, []
+
+    @rule(kind=st.sampled_from(["kill", "stop"]))
+    def restart(self, kind: str) -> None:
+        if kind == "stop":
+            self.outbox.close()
+            self.safe += self.fresh
+        else:
+            killed(self.outbox)
+        self.fresh, self.batch, self.passed_over = [], [], False
+        self.outbox = opened(self.path, self.clock)
 
     @invariant()
-    def the_same_deliveries_wait_in_the_same_order(self) -> None:
-        assert self.outbox.peek(1000, 0) == self.model
+    def what_waits_is_counted(self) -> None:
+        assert self.outbox.status().waiting == len(self.safe) + len(self.fresh)
 
-    @invariant()
-    def its_size_is_bounded_and_right(self) -> None:
-        status = self.outbox.status()
-        assert status.waiting == len(self.model)
-        assert status.waiting_bytes == sum(len(item.body) for item in self.model)
-        assert status.waiting_bytes <= self.LIMIT_BYTES or status.waiting == 1
-        assert min(status.delivered, status.rejected, status.dropped) >= 0
+    def teardown(self) -> None:
+        self.clock.advance(10)
+        expected = [*self.safe, *self.fresh]
+        found: list[int] = []
+        while batch := take(self.outbox):
+            found += batch
+            self.clock.advance(10)
+        assert sorted(found) == expected
+        killed(self.outbox)
+        self.folder.cleanup()
 
 
-TestOutboxMachine = OutboxMachine.TestCase
-TestOutboxMachine.settings = settings(
-    deadline=None, max_examples=50, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
+TestAnything = Anything.TestCase
+TestAnything.settings = settings(
+    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-
-
-# From run to run
-
-
-@pytest.fixture
-def caught(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, logger="agent")
-    return caplog
-
-
-def test_a_clean_stop_keeps_what_waits_for_the_next_start(kept: Path) -> None:
-    outbox = MemoryOutbox(kept)
-    bodies = [b"plain", b"\x00\xff\n", "Größe\u2028".encode()]
-    for number, body in enumerate(bodies):
-        outbox.put(Delivery(f"y/gate/b/{number}/0", "gate", body))
-    outbox.close()
-    again = MemoryOutbox(kept)
-    assert [item.body for item in again.peek(10, 0)] == bodies
-    assert ids(again.peek(10, 0)) == [0, 1, 2]
-    assert again.peek(1, 0)[0].camera == "gate"
-
-
-def test_what_waited_comes_before_what_is_new(kept: Path) -> None:
-    outbox = MemoryOutbox(kept)
-    outbox.put(delivery(1))
-    outbox.close()
-    again = MemoryOutbox(kept)
-    again.put(delivery(2))
-    assert accept(again) == [1, 2]
-
-
-def test_an_empty_outbox_leaves_no_file(kept: Path) -> None:
-    outbox = MemoryOutbox(kept)
-    outbox.put(delivery(1))
-    outbox.close()
-    assert kept.exists()
-    again = MemoryOutbox(kept)
-    accept(again)
-    again.close()
-    assert list(kept.parent.iterdir()) == []
-
-
-def test_a_crash_after_all_that_waited_was_delivered_repeats_nothing(kept: Path) -> None:
-    outbox = MemoryOutbox(kept)
-    for number in range(3):
-        outbox.put(delivery(number))
-    outbox.close()
-    crashing = MemoryOutbox(kept)
-    assert accept(crashing) == [0, 1, 2]
-    crashing.put(delivery(3))
-    assert ids(MemoryOutbox(kept).peek(10, 0)) == []
-
-
-def test_a_crash_before_all_that_waited_was_delivered_loses_nothing_of_it(kept: Path) -> None:
-    outbox = MemoryOutbox(kept)
-    for number in range(3):
-        outbox.put(delivery(number))
-    outbox.close()
-    crashing = MemoryOutbox(kept)
-    assert accept(crashing, limit=2) == [0, 1]
-    assert 2 in ids(MemoryOutbox(kept).peek(10, 0))
-
-
-def test_a_smaller_limit_applies_to_what_was_kept(kept: Path) -> None:
-    outbox = MemoryOutbox(kept)
-    for number in range(5):
-        outbox.put(delivery(number))
-    outbox.close()
-    again = MemoryOutbox(kept, limit_bytes=20)
-    assert ids(again.peek(10, 0)) == [3, 4]
-    assert again.status().dropped == 3
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        b"\x00" * 40,
-        b'{"id": "y/gate/b/7/0", "camera": "gate", "bo',
-        b"[" * 5000,
-        b"{}",
-        b'{"id": 5, "camera": "gate", "body": ""}',
-        b'{"id": "y/gate/b/7/0", "camera": "gate", "body": "not base64!"}',
-        b'{"id": "y/gate/b/7/0", "camera": "gate", "body": 5}',
-        b"null",
-        b"\xff\xfe",
-    ],
-)
-def test_a_damaged_file_is_moved_aside_and_said_and_the_readable_lines_are_delivered(
-    damage: bytes, kept: Path, caught: pytest.LogCaptureFixture
-) -> None:
-    outbox = MemoryOutbox(kept)
-    for number in range(3):
-        outbox.put(delivery(number))
-    outbox.close()
-    lines = kept.read_bytes().splitlines()
-    lines[1] = damage
-    kept.write_bytes(b"\n".join(lines))
-    again = MemoryOutbox(kept)
-    assert ids(again.peek(10, 0)) == [0, 2]
-    aside = kept.with_suffix(".damaged")
-    assert damage in aside.read_bytes()
-    (record,) = [each for each in caught.records if each.levelname == "ERROR"]
-    assert record.levelno == logging.ERROR
-    assert f"moved_to={aside} readable=2 damaged=1" in record.getMessage()
-    assert ids(MemoryOutbox(kept).peek(10, 0)) == [0, 2], "a crash now loses nothing"
-    errors = [each for each in caught.records if each.levelname == "ERROR"]
-    assert len(errors) == 1, "said once"
-
-
-def test_a_file_that_is_damaged_all_over_does_not_stop_the_start(kept: Path) -> None:
-    kept.parent.mkdir()
-    kept.write_bytes(bytes(range(256)) * 100)
-    outbox = MemoryOutbox(kept)
-    assert outbox.status().waiting == 0
-    assert [path.suffix for path in kept.parent.iterdir()] == [".damaged"]
-
-
-def test_a_folder_in_the_place_of_the_file_stops_neither_start_nor_end(
-    kept: Path, caught: pytest.LogCaptureFixture
-) -> None:
-    kept.mkdir(parents=True)
-    outbox = MemoryOutbox(kept)
-    outbox.put(delivery(1))
-    outbox.close()
-    said = [record.getMessage() for record in caught.records]
-    assert said[0].startswith(f"results of an earlier run cannot be read path={kept}")
-    assert said[1].startswith(f"undelivered results cannot be kept path={kept} results=1")
-
-
-def test_where_nothing_is_to_be_kept_nothing_is_said(kept: Path, caught: pytest.LogCaptureFixture) -> None:
-    kept.parent.write_text("in the way of the folder")
-    outbox = MemoryOutbox(kept)
-    caught.clear()
-    outbox.put(delivery(1))
-    assert accept(outbox) == [1]
-    outbox.close()
-    assert not caught.records
-
-
-def test_what_was_delivered_and_cannot_be_removed_is_said(kept: Path, caught: pytest.LogCaptureFixture) -> None:
-    kept.mkdir(parents=True)
-    outbox = MemoryOutbox(kept)
-    caught.clear()
-    outbox.close()
-    (said,) = [record.getMessage() for record in caught.records]
-    assert said.startswith("delivered results may come again at the next start: their file cannot be removed")
-
-
-def test_what_cannot_be_kept_is_not_said_to_be(kept: Path, caught: pytest.LogCaptureFixture) -> None:
-    kept.parent.write_text("in the way of the folder")
-    outbox = MemoryOutbox(kept)
-    outbox.put(delivery(1))
-    caught.clear()
-    outbox.close()
-    (said,) = [record.getMessage() for record in caught.records]
-    assert said.startswith(f"undelivered results cannot be kept path={kept} results=1")
-
-
-def test_a_run_that_has_no_next_start_keeps_nothing_and_says_so(kept: Path, caught: pytest.LogCaptureFixture) -> None:
-    outbox = MemoryOutbox(kept)
-    outbox.keep_nothing()
-    outbox.put(delivery(1))
-    outbox.close()
-    (said,) = [record.getMessage() for record in caught.records]
-    assert said == "undelivered results are lost with the end of this run count=1"
-    assert not kept.exists()
-
-
-def test_a_kept_file_holds_one_json_object_per_delivery(kept: Path) -> None:
-    outbox = MemoryOutbox(kept)
-    outbox.put(delivery(1))
-    outbox.close()
-    assert json.loads(kept.read_text(encoding="utf-8")).keys() == {"id", "camera", "body"}

@@ -11,9 +11,10 @@ import pytest
 from fakes import FakeClock
 
 from agent import plugins
+from agent.errors import ConfigError
 from agent.flow import Route
 from agent.options import Options
-from agent.ports import Context
+from agent.ports import Context, Project
 
 EVERY = [(kind, name) for kind in ("sources", "engines", "sinks") for name in plugins.names(kind)]
 
@@ -74,3 +75,10 @@ def test_reading_a_configuration_imports_no_heavy_library() -> None:
     code = f"import sys, agent.config as c; c.json_schema(); sys.exit(str([m for m in {heavy} if m in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
     assert done.stderr.strip() == "[]"
+
+
+def test_an_engine_without_training_images_says_so(tmp_path: Path) -> None:
+    options = module_of("engines", "tflite").Options(type="tflite", model="m")  # type: ignore[attr-defined]
+    context = Context("agent", FakeClock(), tmp_path, tmp_path)
+    with pytest.raises(ConfigError, match="of type tflite takes no training images; remove contribute"):
+        plugins.build_contributor(options, context, Project("http://127.0.0.1:9", "yard", "batch"))

@@ -2,13 +2,11 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent.clock import SystemClock
 from agent.errors import ConfigError, SinkUnavailable, SourceEnded, SourceLost
 from agent.loop import Loop, Pulse, Stage
-from agent.supervisor import BACKOFF_FIRST_S, BACKOFF_LAST_S, STABLE_S, Backoff, Supervisor
+from agent.supervisor import Supervisor
 
 
 def supervise(run: Callable[[Pulse], None], *, within_s: float = 2.0) -> Supervisor:
@@ -106,14 +104,3 @@ def test_a_loop_without_a_heartbeat_is_named() -> None:
     clock.ahead_s = 3600.0
     assert supervisor.stuck() == ["hung"]
     supervisor.stop()
-
-
-@given(st.lists(st.floats(0, STABLE_S - 1), min_size=1, max_size=20), st.floats(0, 1))
-def test_pauses_grow_to_their_limit_and_a_stable_minute_makes_them_short_again(
-    runs_s: list[float], draw: float
-) -> None:
-    backoff = Backoff(lambda: draw)
-    pauses_s = [backoff.pause_s(ran_s=ran_s) for ran_s in runs_s]
-    assert pauses_s == sorted(pauses_s)
-    assert all(BACKOFF_FIRST_S / 2 <= pause_s <= BACKOFF_LAST_S for pause_s in pauses_s)
-    assert backoff.pause_s(ran_s=STABLE_S) <= BACKOFF_FIRST_S

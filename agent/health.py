@@ -1,0 +1,103 @@
+"""How the agent does, as states that sinks show: a camera's at once, the whole now and then. Owner: main thread."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import agent
+from agent.clock import Clock
+from agent.flow import State, Subject
+from agent.outbox import Outbox
+from agent.pipeline import Pipeline
+from agent.states import States
+from agent.telemetry import CameraStatus
+from agent.uplink import Uplink
+
+SCHEMA: Final = "vedette.health/1"
+_EVERY_S: Final = 30.0
+"""About 2 MB a day over a metered link."""
+
+
+class Health:
+    """Watches cameras, link and outboxes."""
+
+    def __init__(
+        self,
+        name: str,
+        pipelines: Sequence[Pipeline],
+        outboxes: Mapping[str, Outbox],
+        uplink: Uplink | None,
+        *,
+        states: States,
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._pipelines = pipelines
+        self._outboxes = outboxes
+        self._uplink = uplink
+        self._states = states
+        self._clock = clock
+        self._begun_s = clock.now()
+        self._due_s = -math.inf
+
+    def tell(self) -> None:
+        """What is true now; called a few times a second."""
+        cameras = {pipeline.camera: pipeline.telemetry.status() for pipeline in self._pipelines}
+        for name, status in cameras.items():
+            self._states.put(State(Subject.CAMERA, b"online" if status.online else b"offline", name))
+        if self._clock.now() >= self._due_s:
+            self._due_s = self._clock.now() + _EVERY_S
+            body = json.dumps(self._report(cameras), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+            self._states.put(State(Subject.HEALTH, body.encode()))
+
+    def _report(self, cameras: dict[str, CameraStatus]) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "agent": self._name,
+            "version": agent.__version__,
+            "uptime_s": round(self._clock.now() - self._begun_s),
+            "cameras": {name: _camera(status) for name, status in cameras.items()},
+            "link": None if self._uplink is None else _link(self._uplink, self._clock.now()),
+            "outboxes": {name: _outbox(outbox) for name, outbox in self._outboxes.items()},
+        }
+
+
+def _camera(status: CameraStatus) -> dict[str, Any]:
+    newest = status.newest
+    return {
+        "online": status.online,
+        "captured": status.captured,
+        "fates": {fate.value: count for fate, count in status.fates.items()},
+        "fps": None if status.rate_fps is None else round(status.rate_fps, 2),
+        "latency_ms": None if status.recent_ms is None else round(status.recent_ms, 1),
+        "late": status.late,
+        "corrections": status.corrections,
+        "route": None if newest is None or newest.published is None else newest.published.value,
+        "reason": None if newest is None else newest.decision.reason.value,
+    }
+
+
+def _link(uplink: Uplink, now_s: float) -> dict[str, Any]:
+    view = uplink.link.view(now_s)
+    outlook = view.outlook(0)
+    silent = math.isinf(view.answered_s)
+    return {
+        "dead": view.dead,
+        "closed": view.closed,
+        "uplink_mbit_s": None if outlook is None else round(outlook.uplink_mbit_s, 3),
+        "rtt_ms": None if outlook is None else round(outlook.rtt_s * 1000, 1),
+        "server_ms": None if outlook is None else round(outlook.server_s * 1000, 1),
+        "quiet_s": None if silent else round(max(0.0, now_s - view.answered_s), 1),
+    }
+
+
+def _outbox(outbox: Outbox) -> dict[str, int]:
+    status = outbox.status()
+    return {
+        "waiting": status.waiting,
+        "waiting_bytes": status.waiting_bytes,
+        "delivered": status.delivered,
+        "rejected": status.rejected,
+        "dropped": status.dropped,
+    }
