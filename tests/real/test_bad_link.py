@@ -34,7 +34,7 @@ from agent.simulator.product import Product
 from agent.simulator.scenario import BIN_S, LADDER, RTT_STEP_S, Scenario, bytes_per_bin
 from agent.simulator.world import Shot, World
 
-pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
+pytestmark = [pytest.mark.skipif(bool(REASON), reason=REASON), pytest.mark.alone]
 PACKET_BYTES = 1500
 ANSWERED = 0.999
 """Of the frames, by the deadline and one frame period: at least."""

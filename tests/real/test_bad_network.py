@@ -30,7 +30,7 @@ from real.shaped_link import (
 )
 from real.systemd_box import wait_until
 
-pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
+pytestmark = [pytest.mark.skipif(bool(REASON), reason=REASON), pytest.mark.alone]
 RETURN_S = 5.0
 """From the end of the fault until the cloud is used again, at most."""
 RATE_BIT_S, RTT_S = 8e6, 0.060

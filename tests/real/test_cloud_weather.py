@@ -18,6 +18,8 @@ from agent.clock import SystemClock
 from agent.demo import free_port
 from agent.flow import Fate
 
+pytestmark = pytest.mark.alone
+
 DEADLINE_MS, FPS = 500, 10
 
 CONFIG = """
