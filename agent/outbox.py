@@ -40,6 +40,8 @@ _RETRY_S: Final = 2.0
 """After the disk has failed."""
 _LOOK_S: Final = 5.0
 """How often the file is asked whether `vedette outbox` has changed it."""
+_MOST_GONE: Final = 100_000
+"""Where the disk cannot forget what was delivered, so much of it is remembered, in some 10 MB; then the rest waits."""
 _TICKS: Final = 5
 """How often the commit thread looks in a commit interval: it begins to write when 7 to 9 tenths of it are over."""
 
@@ -139,7 +141,7 @@ class Outbox:
     def _stored(self, limit: int) -> tuple[list[_Held], bool]:
         """What is on disk next, and whether there is more of it."""
         store = self._store
-        while store is not None and self._checked and store.size.count > len(self._gone):
+        while store is not None and self._checked and len(self._gone) < min(store.size.count, _MOST_GONE):
             try:
                 self._make_sure(store)
                 entries, more = store.oldest(self._swept_position, limit)

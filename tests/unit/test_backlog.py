@@ -432,7 +432,7 @@ def test_an_agent_sends_what_was_put_back_and_never_a_part_of_it(path: Path) -> 
     seen: list[int] = []
 
     def source_seen_by_the_agent(number: int) -> Delivery:
-        agent._try(agent._store, {})  # type: ignore[arg-type]
+        agent._try(agent._store, write=False)  # type: ignore[arg-type]
         seen.extend(numbers(agent.peek(128, 0)))
         return delivery(number, padding=2000)
 
@@ -441,7 +441,7 @@ def test_an_agent_sends_what_was_put_back_and_never_a_part_of_it(path: Path) -> 
     store.close()
     assert done.put_back == 1000
     assert seen == []
-    agent._try(agent._store, {})  # type: ignore[arg-type]
+    agent._try(agent._store, write=False)  # type: ignore[arg-type]
     found: list[int] = []
     while batch := agent.peek(128, 0):
         agent.settle(batch, [Outcome.ACCEPTED] * len(batch))
