@@ -315,7 +315,6 @@ class Outbox:
 
     def _note_trouble(self, error: StoreError) -> None:
         """Say it, and try again in a while; a damaged file is moved aside, and the next commit makes a new one."""
-        self._retry_at_s = self._clock.now() + _RETRY_S
         if self._store is not None and isinstance(error, StoreDamaged):
             try:
                 aside = self._store.move_aside()
@@ -323,8 +322,10 @@ class Outbox:
                 error = again
             else:
                 self._gone.clear()
+                self._unsure, self._unsure_taken = {}, set()
                 _log.error("%s; it is kept as %s, and a new one is begun", error, aside)
                 return
+        self._retry_at_s = self._clock.now() + _RETRY_S
         self._damper.note("trouble", f"results wait in memory alone, for the outbox fails: {error}")
 
     def close(self) -> None:

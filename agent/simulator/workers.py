@@ -45,9 +45,19 @@ def pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     except BaseException:
         for process in set(multiprocessing.active_children()) - before:
             process.kill()
+        _free_feeder(executor)
         raise
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _free_feeder(executor: ProcessPoolExecutor) -> None:
+    """The thread that feeds the processes may wait for ever to write into a pipe that none of them reads any more.
+
+    Newer Pythons see to it themselves (python/cpython#94777); 3.10 does not.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        executor._call_queue._reader.close()  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way
 
 
 @contextlib.contextmanager
