@@ -16,18 +16,18 @@ from agent import backfilling, imaging, outboxes, plugins
 from agent.admission import Admission
 from agent.backfill.sender import Backfill
 from agent.budget import Budget
+from agent.classes import Classes
 from agent.clock import Clock, SystemClock
 from agent.config import CameraConfig, Config
 from agent.courier import Courier
 from agent.errors import ConfigError, EngineBroken
-from agent.flow import Route
+from agent.flow import Route, State, Subject
 from agent.handoff import Bell
 from agent.health import Health
 from agent.ladder import Ladder
 from agent.lanes import Lane
 from agent.link import Link
 from agent.loop import Loop, Pulse, Stage
-from agent.outbox import OPEN_LIMIT_S
 from agent.pipeline import Pipeline, Shared
 from agent.ports import Context, Engine
 from agent.record import Identity
@@ -83,6 +83,7 @@ class Agent:
     clock: Clock
     backfill: Backfill | None = None
     snapshots: Snapshots | None = None
+    classes: Classes | None = None
     stop: StopSign = field(default_factory=StopSign)
 
 
@@ -120,14 +121,14 @@ def build(
         states=states,
         witnesses=[witness for witness in (sieve, snapshots) if witness is not None],
     )
-    pipelines = [_pipeline(camera, context, shared) for camera in config.cameras]
+    classes = _classes(config, context, states) if durable else None
+    pipelines = [_pipeline(camera, context, shared, classes) for camera in config.cameras]
     admission = Admission(pipelines, Router(config.mode, config.routing.prefer), shared)
     backfill = backfilling.build(config, context, sieve, shared=shared, pipelines=pipelines)
     stages = _stages(couriers, pipelines, admission, shared, backfill=backfill, snapshots=snapshots)
     supervisor = Supervisor(stages, clock)
-    boxes = {courier.name: courier.outbox for courier in couriers}
-    health = Health(config.agent, pipelines, boxes, uplink, states=states, clock=clock)
-    return Agent(pipelines, couriers, lanes, uplink, supervisor, health, clock, backfill, snapshots)
+    health = Health(config.agent, pipelines, couriers, uplink, states=states, clock=clock)
+    return Agent(pipelines, couriers, lanes, uplink, supervisor, health, clock, backfill, snapshots, classes)
 
 
 def _engines(config: Config, context: Context, bell: Bell) -> tuple[Engine | None, Uplink | None]:
@@ -156,12 +157,19 @@ def _lanes(local: Engine | None, uplink: Uplink | None, context: Context, bell: 
     }
 
 
-def _pipeline(camera: CameraConfig, context: Context, shared: Shared) -> Pipeline:
+def _classes(config: Config, context: Context, states: States) -> Classes:
+    """What an earlier run has told counts of."""
+    path = context.state_dir / f"classes-{context.agent}.json"
+    return Classes(path, [camera.name for camera in config.cameras], states, context.clock)
+
+
+def _pipeline(camera: CameraConfig, context: Context, shared: Shared, classes: Classes | None) -> Pipeline:
     ladder = None
     if shared.uplink is not None:
         cloud = shared.uplink.engine
         ladder = Ladder(imaging.encode, cloud.longest_px, cloud.finest_quality)
-    return Pipeline(camera.name, plugins.build_source(camera.source, context), shared, ladder=ladder)
+    known = () if classes is None else classes.of(camera.name)
+    return Pipeline(camera.name, plugins.build_source(camera.source, context), shared, ladder=ladder, known=known)
 
 
 def _snapshots(config: Config, context: Context) -> Snapshots | None:
@@ -197,23 +205,21 @@ def _stages(
     def close_pipelines() -> None:
         for pipeline in pipelines:
             pipeline.close()
+            shared.states.put(State(Subject.CAMERA, b"offline", pipeline.camera))  # shown by the sinks' last step
 
     def stop_lanes() -> None:
         _wait_until(lambda: all(p.ordered.in_flight == 0 for p in pipelines), ANSWERS_STOP_S, shared.clock)
         for lane in shared.lanes.values():
             lane.stop()
 
-    sinks = tuple(Loop(f"sink-{courier.name}", courier.run, SINK_STEP_S) for courier in couriers)
     emits = tuple(Loop(f"emit-{pipeline.camera}", pipeline.emit) for pipeline in pipelines)
     # A late request is left behind at a stop: its frame was answered, and cutting it off is the same as waiting.
     workers = tuple(
         Loop(f"{lane.name}-{n}", lane.run) for lane in shared.lanes.values() for n in range(1, lane.engine.width + 1)
     )
     cameras = tuple(Loop(f"capture-{pipeline.camera}", pipeline.capture) for pipeline in pipelines)
-    boxes = tuple(Loop(f"outbox-{courier.name}", courier.outbox.run, OPEN_LIMIT_S) for courier in couriers)
     return (
-        Stage("outboxes", boxes, OUTBOXES_STOP_S),
-        Stage("sinks", sinks, SINKS_STOP_S),
+        *_delivery(couriers),
         *([] if snapshots is None else [_snapshots_stage(snapshots)]),
         Stage("emit", emits, EMIT_STOP_S, on_stop=close_pipelines),
         Stage("lanes", workers, LANES_STOP_S, on_stop=stop_lanes),
@@ -221,6 +227,14 @@ def _stages(
         Stage("admit", (Loop("admit", admit),), ADMIT_STOP_S, on_stop=shared.bell.ring),
         Stage("capture", cameras, CAPTURE_STOP_S),
     )
+
+
+def _delivery(couriers: Sequence[Courier]) -> tuple[Stage, Stage]:
+    """The outboxes, and the sinks. A disk that hangs holds up nothing but its outbox, and no restart would mend it."""
+    boxes = tuple(Loop(f"outbox-{courier.name}", courier.outbox.run, inf) for courier in couriers)
+    boxes += tuple(Loop(f"verify-{courier.name}", _once(courier.outbox.verify), inf) for courier in couriers)
+    sinks = tuple(Loop(f"sink-{courier.name}", courier.run, SINK_STEP_S) for courier in couriers)
+    return Stage("outboxes", boxes, OUTBOXES_STOP_S), Stage("sinks", sinks, SINKS_STOP_S)
 
 
 def _snapshots_stage(snapshots: Snapshots) -> Stage:
@@ -234,12 +248,19 @@ def _backfill_stage(backfill: Backfill) -> Stage:
     return Stage("backfill", (loop,), BACKFILL_STOP_S, on_stop=backfill.wake)
 
 
+def _once(act: Callable[[], None]) -> Callable[[Pulse], None]:
+    """A loop that comes round once."""
+    return lambda _: act()
+
+
 def run(agent: Agent, *, seconds: float | None = None, on_tick: Callable[[Agent], str] = lambda _: "") -> int:
     """Run until asked to stop, the last camera has ended, `seconds` have passed, or something fatal; the exit code.
 
     `on_tick` is called a few times a second and gives the line that systemd shows.
     """
     notifier = Notifier()
+    for courier in agent.couriers:
+        courier.outbox.claim()  # before any sink is opened: a second agent of this name must not disturb the first
     agent.supervisor.start()
     try:
         _watch(agent, notifier, seconds, on_tick)
@@ -261,6 +282,8 @@ def _watch(agent: Agent, notifier: Notifier, seconds: float | None, on_tick: Cal
             ready = True
             notifier.ready()
         agent.health.tell()
+        if agent.classes is not None:
+            agent.classes.note()
         notifier.status(on_tick(agent))
         if not agent.supervisor.stuck():
             notifier.alive()
@@ -273,6 +296,8 @@ def _finished(agent: Agent) -> bool:
 
 
 def _close(agent: Agent) -> None:
+    if agent.classes is not None:
+        agent.classes.note()
     for lane in agent.lanes.values():
         lane.close()
     if agent.uplink is not None:

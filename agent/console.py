@@ -190,7 +190,12 @@ def _sinks(agent: Agent) -> str:
     parts = []
     for courier in agent.couriers:
         status = courier.outbox.status()
-        left = {"waiting": status.waiting, "dropped": status.dropped, "rejected": status.rejected}
+        left = {
+            "waiting": status.waiting,
+            "of these in memory only": status.exposed,
+            "dropped": status.dropped,
+            "rejected": status.rejected,
+        }
         waiting = "".join(f" {count} {name}" for name, count in left.items() if count)
         parts.append(f"{courier.name} {status.delivered}{waiting}{'' if courier.connected else ' (away)'}")
     return "sent: " + ", ".join(parts)

@@ -17,6 +17,9 @@ from agent.states import States
 _log = logging.getLogger(__name__)
 IN_FLIGHT: Final = 128
 """Handed to a sink and not settled: what may come twice after a kill or a lost connection."""
+DRAIN_S: Final = 3.0
+"""How long a stop goes on delivering what waits; the rest is for the next start."""
+_LAST_BATCH: Final = 16
 _IDLE_WAIT_S: Final = 0.25
 _SHOW_EVERY_S: Final = 1.0
 """Counts change with every frame; a person, or a home's automation, is served well enough."""
@@ -48,23 +51,33 @@ class Courier:
         try:
             self._sink.open()
             self._shown = 0
-            while self.step() or not pulse.stopping.is_set():
+            while not pulse.stopping.is_set():
+                self.step()
                 pulse.beat()
                 self._note_connected()
+            self._drain(pulse)
         except SinkError:
             self.connected = False
             raise
         finally:
             self._sink.close()
 
+    def _drain(self, pulse: Pulse) -> None:
+        """The rest, in small batches, so that none is under way when time is up: it would come again."""
+        until_s = self._clock.now() + DRAIN_S
+        while self._clock.now() < until_s and self.step(_LAST_BATCH):
+            pulse.beat()
+        self._show_at_s = 0.0
+        self.step(_LAST_BATCH)
+
     def _note_connected(self) -> None:
         if not self.connected:
             self.connected = True
             _log.info("sink %s takes results", self.name)
 
-    def step(self) -> bool:
+    def step(self, limit: int = IN_FLIGHT) -> bool:
         """Deliver one batch; whether there was one. An empty one asks whether the sink is still there."""
-        batch = self.outbox.peek(IN_FLIGHT, _IDLE_WAIT_S)
+        batch = self.outbox.peek(limit, _IDLE_WAIT_S)
         self.outbox.settle(batch, self._sink.send(batch))
         if isinstance(self._sink, Board):
             self._show(self._sink)

@@ -6,6 +6,7 @@ and the next call opens it anew, for what SQLite holds of a file that failed may
 """
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -13,14 +14,19 @@ from pathlib import Path
 from typing import Final
 
 from agent.errors import AgentError
+from agent.folder import make_folder, sync_folder
+from agent.reserve import Reserve
 
 PAGE_BYTES: Final = 512
 """The smallest there is: a commit writes whole pages, and a group of results has half a kilobyte to three."""
 _BUSY_TIMEOUT_S: Final = 5.0
 """Another process may be at work on the same file."""
 _CACHE_KIB: Final = 1024
-_LOG_PAGES: Final = 8000
-"""When the log has so many, it is written into the file; the less often, the fewer bytes."""
+_LOG_PAGES: Final = 1000
+"""When the log has so many, it is written into the file. More would spare the medium little, and fill it."""
+_EMPTY_LOG: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
+_FULL: Final = "disk is full"
+"""In SQLite's words."""
 _ASIDE_FILES: Final = 3
 """Damaged files that are kept for people; the oldest gives way."""
 _SUFFIXES: Final = ("-wal", "-shm", "")
@@ -43,6 +49,9 @@ class Database:
         self._schema = schema
         self._version = version
         self._connection: sqlite3.Connection | None = None
+        self._reserve = Reserve(path.with_suffix(".reserve"))
+        self._starved = False
+        """The disk was full: the reserve is given up until there is space again."""
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -57,6 +66,10 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
+        if self._starved:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute(_EMPTY_LOG)
+            self._starved = not self._reserve.make()
 
     def check(self) -> None:
         """Read all of the file. Raises StoreDamaged when it is not whole, StoreError."""
@@ -70,7 +83,7 @@ class Database:
         """Give back the space that is not used. Raises StoreError."""
         with self.translated():
             self.connection().execute("VACUUM")
-            self.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.connection().execute(_EMPTY_LOG)
 
     def move_aside(self) -> Path:
         """Put the file where only people read it; its new path. Raises StoreError."""
@@ -88,8 +101,7 @@ class Database:
         """PATH.damaged-N with the next N, after making room for it."""
         numbers = sorted(int(path.name.rpartition("-")[2]) for path in damaged_files(self.path))
         for number in numbers[: max(0, len(numbers) + 1 - _ASIDE_FILES)]:
-            for suffix in _SUFFIXES:
-                _with(self.path, f".damaged-{number}{suffix}").unlink(missing_ok=True)
+            remove(_with(self.path, f".damaged-{number}"))
         return _with(self.path, f".damaged-{numbers[-1] + 1 if numbers else 1}")
 
     def connection(self) -> sqlite3.Connection:
@@ -99,7 +111,7 @@ class Database:
         return self._connection
 
     def _connected(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
@@ -107,6 +119,11 @@ class Database:
         except BaseException:
             connection.close()
             raise
+        if self._starved:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute(_EMPTY_LOG)
+        else:
+            self._reserve.make()
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -125,7 +142,7 @@ class Database:
             connection.execute(f"PRAGMA {setting}")
         if not version:
             connection.executescript(f"BEGIN IMMEDIATE; {self._schema} PRAGMA user_version={self._version}; COMMIT;")
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
@@ -133,6 +150,9 @@ class Database:
         try:
             yield
         except (sqlite3.OperationalError, sqlite3.InternalError, OSError) as error:
+            if _FULL in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
+                self._starved = True
+                self._reserve.give_up()
             self.close()
             reason = getattr(error, "strerror", None) or str(error)
             raise StoreError(f"{self.path} cannot be used: {reason}") from error
@@ -159,14 +179,11 @@ def damaged_files(path: Path) -> list[Path]:
     return [each for each in found if each.name.rpartition("-")[2].isdigit()]
 
 
+def remove(path: Path) -> None:
+    """Delete a file that nobody has open, with its log. Raises OSError."""
+    for suffix in _SUFFIXES:
+        _with(path, suffix).unlink(missing_ok=True)
+
+
 def _with(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new file's name is on the medium only when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

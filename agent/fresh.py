@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from math import inf
 
 from agent.flow import Delivery
@@ -24,11 +24,15 @@ class Fresh:
         self._limit_bytes = limit_bytes
         self._waiting: dict[int, _Fresh] = {}
 
-    def add(self, delivery: Delivery, now_s: float) -> bool:
-        """Take `delivery`; whether it is too much now."""
+    def add(self, delivery: Delivery, now_s: float) -> None:
+        """Take `delivery`."""
         self.newest += 1
         self._waiting[self.newest] = _Fresh(delivery, now_s)
         self.size_bytes += len(delivery.body)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something has to give way."""
         return self.size_bytes > self._limit_bytes and len(self._waiting) > 1
 
     def drop(self, *, oldest: bool, every_second: bool, held: Collection[int]) -> int:
@@ -53,6 +57,10 @@ class Fresh:
     def oldest_s(self) -> float:
         """When the oldest came, monotonic; infinite when there is none."""
         return next((fresh.came_s for fresh in self._waiting.values()), inf)
+
+    def older_than(self, at_s: float) -> int:
+        """How many came before the monotonic time `at_s`."""
+        return sum(1 for _ in takewhile(lambda fresh: fresh.came_s < at_s, self._waiting.values()))
 
     def __len__(self) -> int:
         return len(self._waiting)

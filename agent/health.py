@@ -2,11 +2,12 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import agent
 from agent.clock import Clock
+from agent.courier import Courier
 from agent.flow import State, Subject
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
@@ -26,7 +27,7 @@ class Health:
         self,
         name: str,
         pipelines: Sequence[Pipeline],
-        outboxes: Mapping[str, Outbox],
+        couriers: Sequence[Courier],
         uplink: Uplink | None,
         *,
         states: States,
@@ -34,7 +35,7 @@ class Health:
     ) -> None:
         self._name = name
         self._pipelines = pipelines
-        self._outboxes = outboxes
+        self._couriers = couriers
         self._uplink = uplink
         self._states = states
         self._clock = clock
@@ -59,7 +60,7 @@ class Health:
             "uptime_s": round(self._clock.now() - self._begun_s),
             "cameras": {name: _camera(status) for name, status in cameras.items()},
             "link": None if self._uplink is None else _link(self._uplink, self._clock.now()),
-            "outboxes": {name: _outbox(outbox) for name, outbox in self._outboxes.items()},
+            "outboxes": {courier.name: _outbox(courier.outbox) for courier in self._couriers},
         }
 
 
@@ -96,6 +97,7 @@ def _outbox(outbox: Outbox) -> dict[str, int]:
     status = outbox.status()
     return {
         "waiting": status.waiting,
+        "in_memory_only": status.exposed,
         "waiting_bytes": status.waiting_bytes,
         "delivered": status.delivered,
         "rejected": status.rejected,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import claim, logs
+from agent.folder import make_folder
 
 _log = logging.getLogger(__name__)
 _SLOT_BYTES = 4096
@@ -33,7 +34,7 @@ class Ledger:
         self.record: dict[str, Any] | None = None
         """As it was last written, by this run or an earlier one; None: never."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             claim.lock(self._file, path)  # two that write would each forget what the other wrote
             self._load(os.pread(self._file, 2 * _SLOT_BYTES, 0))

@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from agent import logs
@@ -26,6 +26,14 @@ class Options(BaseModel):
 
     @field_validator("*")
     @classmethod
+    def _section_is_not_left_empty(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - any field's value
+        """`tls:` with nothing below it reads like encryption, and YAML says nothing by it."""
+        if value is None and info.field_name and _has_section(cls.model_fields[info.field_name].annotation):
+            raise ValueError("is empty; write {} for its defaults, or take the key out to leave it off")
+        return value
+
+    @field_validator("*")
+    @classmethod
     def _path_can_be_one(cls, value: Any) -> Any:  # noqa: ANN401 - any field's value
         """Expand ~ here, where a mistake has a line."""
         if not isinstance(value, Path):
@@ -38,6 +46,13 @@ class Options(BaseModel):
             raise ValueError("there is no such user, or no home folder, for the ~ in it") from error
 
 
+def _has_section(kind: object) -> bool:
+    """Whether a field of this type may hold a section."""
+    if isinstance(kind, type):
+        return issubclass(kind, BaseModel)
+    return any(map(_has_section, get_args(kind)))
+
+
 class OutboxOptions(Options):
     """What waits for a sink, and for how long."""
 
@@ -48,7 +63,7 @@ class OutboxOptions(Options):
         description="a result that no sink has taken is on the medium after at most so many milliseconds: what a power "
         "cut or a kill may lose; more of them spare an SD card",
     )
-    max_mb: float = Field(512.0, ge=1, description="most megabytes that wait, as they are stored: compressed")
+    max_mb: float = Field(2000.0, ge=1, description="most megabytes that wait, as they are stored: compressed")
     max_age_hours: float = Field(0.0, ge=0, description="what has waited for longer is dropped; 0: nothing is too old")
     when_full: WhenFull = Field(
         WhenFull.DROP_OLDEST,

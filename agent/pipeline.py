@@ -10,7 +10,7 @@ retries live elsewhere.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from traceback import format_exception
 
@@ -59,7 +59,16 @@ class Shared:
 class Pipeline:
     """The path of one camera's frames."""
 
-    def __init__(self, camera: str, source: Source, shared: Shared, *, ladder: Ladder | None = None) -> None:
+    def __init__(
+        self,
+        camera: str,
+        source: Source,
+        shared: Shared,
+        *,
+        ladder: Ladder | None = None,
+        known: Iterable[str] = (),
+    ) -> None:
+        """`known`: the classes of which an earlier run has told a count."""
         self.camera = camera
         self.telemetry = CameraTelemetry()
         self.latest = LatestFrame(shared.bell)
@@ -69,7 +78,7 @@ class Pipeline:
         self._shared = shared
         self._ladder = ladder
         self._stakes = Stakes()
-        self._presence = Presence(shared.identity)
+        self._presence = Presence(shared.identity, known)
         self._clock = shared.clock
         # Milliseconds since boot: a restart within one boot never repeats a sequence number, nor an id.
         self._seq = int(shared.clock.now() * 1000)
@@ -218,7 +227,8 @@ class Pipeline:
 
     def _note_failure(self, route: Route, ticket: Ticket, error: EngineError, *, hedge: Job | None) -> None:
         now_s = self._clock.now()
-        self._damper.note(f"{route.value} {error.cause.value}", f"{route.value} engine: {error}")
+        if not self.ordered.finished:  # what was left behind by a stop is no news
+            self._damper.note(f"{route.value} {error.cause.value}", f"{route.value} engine: {error}")
         if ticket.failed(route, error, now_s=now_s) and hedge is not None:
             self._shared.lanes[Route.LOCAL].hurry(hedge, now_s)
 

@@ -5,8 +5,7 @@ a mistake of the model), is told of again when there are more of them than ever 
 been none for HOLD_S. Owner: the camera's emit thread. Corrections tell of the past, and change nothing here.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,9 +29,11 @@ class _Episode:
 class Presence:
     """One camera's."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, known: Iterable[str] = ()) -> None:
+        """`known`: the classes that an earlier run told of; those that are not there are told to be 0."""
         self._identity = identity
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int | None] = dict.fromkeys(known)
+        """As they were last told; None: by an earlier run, and what that said may stand at a broker yet."""
         self._episodes: dict[str, _Episode] = {}
 
     def note(self, result: Result) -> tuple[list[State], list[Delivery]]:
@@ -45,7 +46,7 @@ class Presence:
     def _changed(self, camera: str, sightings: dict[str, Sighting]) -> Iterator[State]:
         for name in sorted(self._counts.keys() | sightings.keys()):
             count = sightings[name].count if name in sightings else 0
-            if name not in self._counts or self._counts[name] != count:
+            if self._counts.get(name) != count:
                 self._counts[name] = count
                 yield State(Subject.COUNT, str(count).encode(), camera, name)
 

@@ -7,7 +7,7 @@ from enum import Enum
 from math import inf
 from typing import Final
 
-from agent.parcel import Group
+from agent.parcel import Entry, Group, groups
 from agent.store import Store
 
 _ROW_BYTES: Final = 120
@@ -35,27 +35,39 @@ class Limits:
     """Of the filesystem."""
 
 
-def make_room(store: Store, limits: Limits, packed: Sequence[Group], *, held: int) -> tuple[int, bool]:
-    """Let give way what lies behind the position `held`. Inside a transaction of the store.
+def fill(store: Store, limits: Limits, entries: Sequence[Entry], *, held: int) -> tuple[int, int]:
+    """Append `entries`, as far as there is room or what lies behind the position `held` gives way. In a transaction.
 
     Returns:
-        How many deliveries gave way to `packed`, and whether it fits now.
+        How many deliveries gave way, and the position of the last entry that was appended; 0: none was.
     """
-    need_bytes = sum(len(group.blob) + _ROW_BYTES for group in packed)
-    dropped = 0
-    while packed and not _fits(store, limits, need_bytes):
-        gave_way = _give_way(store, limits.when_full, held)
+    dropped = last = 0
+    for group in groups(entries):
+        gave_way, fits = _make_room(store, limits, group, held)
+        dropped += gave_way
+        if not fits:
+            break
+        store.append([group])
+        last = group.last
+    return dropped, last
+
+
+def _make_room(store: Store, limits: Limits, group: Group, held: int) -> tuple[int, bool]:
+    """How many deliveries gave way, and whether `group` fits now."""
+    need_bytes, dropped = len(group.blob) + _ROW_BYTES, 0
+    while (used_bytes := store.measure().used_bytes) + need_bytes > (limit_bytes := _limit_bytes(store, limits)):
+        gave_way = _give_way(store, limits.when_full, held) if used_bytes and need_bytes <= limit_bytes else 0
         if not gave_way:
             return dropped, False
         dropped += gave_way
     return dropped, True
 
 
-def _fits(store: Store, limits: Limits, need_bytes: int) -> bool:
-    size, limit_bytes = store.measure(), limits.max_bytes
+def _limit_bytes(store: Store, limits: Limits) -> float:
+    """What may be used; where little space is free, the file may not grow."""
     if limits.keep_free_bytes and _free_bytes(store) < limits.keep_free_bytes:
-        limit_bytes = min(limit_bytes, size.file_bytes)
-    return size.used_bytes + need_bytes <= limit_bytes
+        return min(limits.max_bytes, store.size.file_bytes)
+    return limits.max_bytes
 
 
 def _give_way(store: Store, when_full: WhenFull, held: int) -> int:

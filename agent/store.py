@@ -16,6 +16,7 @@ from agent import claim, logs
 from agent.clock import Clock
 from agent.database import PAGE_BYTES, Database, StoreError
 from agent.flow import Delivery
+from agent.folder import make_folder
 from agent.parcel import Entry, Group, ParcelError, groups, pack, unpack
 from agent.stamp import Stamp, elapsed_s, stamp
 
@@ -24,7 +25,7 @@ _VERSION: Final = 1
 _SHRINK_BYTES: Final = 8_000_000
 """A file in which nothing waits gives its space back when more than this is unused."""
 _THIN_GROUPS: Final = 8
-_UNSURE_GROUPS: Final = 1000
+_NEWEST_GROUPS: Final = 1000
 """More than memory holds."""
 _PURGE_GROUPS: Final = 64
 _ASIDE_GROUPS: Final = 500
@@ -97,28 +98,53 @@ class Store:
             return
         path = self.path.with_suffix(".lock")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             claim.lock(file, path)
         except OSError as error:
             raise StoreError(f"{path} cannot be locked: {error.strerror}") from error
         self._claim = file
 
-    def check(self) -> None:
-        """Read all of the file. Raises StoreDamaged when it is not whole, StoreError."""
-        self._database.check()
-        self.measure()
+    def verify(self) -> None:
+        """Read all of the file, over a connection of its own: another thread may use the store meanwhile.
+
+        Raises StoreDamaged when it is not whole, StoreError.
+        """
+        database = Database(self.path, _SCHEMA, _VERSION)
+        try:
+            database.check()
+        finally:
+            database.close()
+
+    def identity(self) -> tuple[int, int]:
+        """Another one when the file was replaced."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return 0, 0
+        return found.st_dev, found.st_ino
 
     def last_position(self) -> int:
         """The highest position that is taken; 0 when none is. Inside a transaction."""
         found = self._database.connection().execute(_LAST).fetchone()
         return 0 if found is None else int(found[0])
 
-    def move_aside(self) -> Path:
-        """Put the file where only people read it, and begin anew; its new path. Raises StoreError."""
+    def replace(self, after: float) -> tuple[Path, int]:
+        """Put a damaged file where only people read it, and begin anew with what is readable behind `after`.
+
+        Returns:
+            The path that it has now, and how many deliveries were saved. Raises StoreError.
+        """
+        saved: list[Entry] = []
+        with contextlib.suppress(StoreError):
+            for row in self._rows(after, _NEWEST_GROUPS):
+                saved += _whole(row)
         aside = self._database.move_aside()
         self.size, self._counted_at = Size(), -1
-        return aside
+        if saved:
+            with self.transaction():
+                self.append(list(groups(saved)))
+        return aside, len(saved)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -157,7 +183,7 @@ class Store:
                     self._put_with_damaged(row)
         return found, more
 
-    def _rows(self, after: int, limit: int) -> Iterator[_Row]:
+    def _rows(self, after: float, limit: int) -> Iterator[_Row]:
         """The groups behind the position `after`, at most `limit`."""
         with self._database.translated():
             found = self._database.connection().execute(
@@ -167,12 +193,14 @@ class Store:
                 for row in rows:
                     yield _Row(*row)
 
-    def written(self, after: int) -> dict[str, int]:
-        """Positions behind `after`, by id: what a commit that seemed to fail may have left. Inside a transaction."""
-        found: dict[str, int] = {}
-        for row in self._rows(after, _UNSURE_GROUPS):
-            found.update({entry.delivery.id: entry.position for entry in _whole(row)})
-        return found
+    def newest(self) -> dict[str, int]:
+        """Positions of the newest, by id: what a commit that seemed to fail may have left. Inside a transaction."""
+        found = (
+            self._database.connection()
+            .execute(f"{_ROW} WHERE {VISIBLE} ORDER BY first DESC LIMIT ?", (_NEWEST_GROUPS,))
+            .fetchall()
+        )
+        return {entry.delivery.id: entry.position for row in found for entry in _whole(_Row(*row))}
 
     def append(self, packed: Sequence[Group]) -> None:
         """Add groups behind all others."""

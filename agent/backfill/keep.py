@@ -18,6 +18,7 @@ from agent import logs
 from agent.backfill import kept
 from agent.backfill.kept import Kept
 from agent.clock import Clock
+from agent.folder import make_folder
 from agent.stamp import Stamp, elapsed_s
 
 _log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Keep:
     def open(self) -> None:
         """Find what earlier runs have left; what is torn goes."""
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._folder, 0o700)
             found = sorted(path for path in self._folder.iterdir() if path.is_file())
         except OSError as error:
             self._say(error)
@@ -131,7 +132,7 @@ class Keep:
         self._next += 1
         path = self._folder / entry.name
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._folder, 0o700)
             _write(path, content)
         except OSError as error:
             self._note_disk(error)

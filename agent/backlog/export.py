@@ -13,6 +13,7 @@ from agent.backlog import words
 from agent.backlog.reading import Reader
 from agent.backlog.salvage import salvaged
 from agent.errors import AgentError
+from agent.folder import sync_folder
 
 _WRITE_BYTES: Final = 65_536
 
@@ -100,8 +101,4 @@ def _give_name(part: Path, path: Path) -> None:
     except OSError:
         part.rename(path)
     with contextlib.suppress(OSError):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)

@@ -3,19 +3,16 @@
 import contextlib
 import sys
 from dataclasses import dataclass
-from typing import Final
 
+from agent import database
 from agent.backlog import words
 from agent.backlog.places import Place
 from agent.backlog.reading import Reader
 from agent.backlog.replay import discard_hidden
 from agent.clock import Clock
-from agent.database import StoreError
 from agent.errors import AgentError
 from agent.stamp import elapsed_s
 from agent.store import Store
-
-_SUFFIXES: Final = ("-wal", "-shm", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ def throw_away(place: Place, store: Store, wish: Wish) -> Doomed:
         with store.transaction():
             waiting = store.purge(wish.older_s, wish.camera) if wish.waiting else 0
             done = Doomed(waiting, *_drop_aside(place, store, wish))
-        with contextlib.suppress(StoreError):  # what matters is done
+        with contextlib.suppress(database.StoreError):  # what matters is done
             store.shrink()
     return Doomed(done.waiting, done.rejected, done.groups, _unlinked(place) if wish.damaged else 0)
 
@@ -123,8 +120,7 @@ def _unlinked(place: Place) -> int:
     files = place.damaged
     try:
         for path in files:
-            for suffix in _SUFFIXES:
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            database.remove(path)
     except OSError as error:
         raise AgentError(f"{error.filename} cannot be deleted: {error.strerror}") from error
     return len(files)

@@ -144,7 +144,7 @@ def _leave_out_what_waits(path: Path, ids: _Ids, seen: int) -> int:
 
 def _came_meanwhile(store: Store, ids: _Ids, seen: int) -> set[int]:
     """Where those were written that the agent has put on disk itself since. Inside the transaction."""
-    positions = (ids.position(name) for name in store.written(seen))
+    positions = (ids.position(name) for name, place in store.newest().items() if place > seen)
     return {position for position in positions if position is not None}
 
 

@@ -3,14 +3,9 @@
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import Final
 
 from agent.errors import Cause, EngineUnavailable
-
-_OUT_OF_DATE: Final = (9, 10)
-"""X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED."""
-_OTHER_HOST: Final = (62, 64)
-"""X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH."""
+from agent.trust import OTHER_NAME, OUT_OF_DATE
 
 
 def named(error: BaseException, host: str) -> EngineUnavailable | None:
@@ -30,10 +25,10 @@ def named(error: BaseException, host: str) -> EngineUnavailable | None:
 def _unaccepted(error: ssl.SSLCertVerificationError, host: str) -> EngineUnavailable:
     """What is wrong with a certificate."""
     said = error.verify_message or str(error)
-    if error.verify_code in _OUT_OF_DATE:
+    if error.verify_code in OUT_OF_DATE:
         advice = "is this device's clock right?"
         return EngineUnavailable(f"the certificate of {host} is out of date ({said}); {advice}", Cause.TLS_EXPIRED)
-    if error.verify_code in _OTHER_HOST:
+    if error.verify_code in OTHER_NAME:
         advice = "check url; a captive portal may be in between"
         return EngineUnavailable(f"the certificate is not that of {host} ({said}); {advice}", Cause.TLS_HOST)
     return EngineUnavailable(f"the certificate of {host} is not accepted: {said}", Cause.TLS)

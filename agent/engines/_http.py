@@ -265,6 +265,10 @@ class DeadlineClient:
             raise EngineUnavailable(f"{host} did not answer in time", Cause.TIMEOUT) from error
         except (*_BROKEN, httpx.TransportError, UnicodeError) as error:
             raise _translated(error, host) from error
+        except RuntimeError as error:
+            if not self._client.is_closed:
+                raise
+            raise EngineUnavailable(f"{host} is not asked any more, for the agent stops", Cause.NETWORK) from error
         except EngineUnavailable as error:
             if error.cause is Cause.TIMEOUT:  # given up by its watch
                 self._connector.distrust()

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from agent.folder import sync_folder
 from agent.sinks import _closed
 
 SLICE_BYTES: Final = 128 * 1024
@@ -115,12 +116,3 @@ class _Job:
         for file in (self._source, self._target):
             with contextlib.suppress(OSError):
                 file.close()
-
-
-def sync_folder(folder: Path) -> None:
-    """A new file's name is on the medium only when its folder is. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

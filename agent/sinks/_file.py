@@ -15,8 +15,8 @@ from typing import Final
 
 from agent import logs
 from agent.errors import Cause, SinkUnavailable
+from agent.folder import make_folder, sync_folder
 from agent.ports import Context
-from agent.sinks._compression import sync_folder
 from agent.sinks._file_options import FileOptions
 from agent.sinks._rotation import Rotation
 from agent.sinks._tail import Form, refuse_foreign, repair
@@ -45,7 +45,10 @@ class ActiveFile:
     def open(self) -> None:
         """Make the folders, open the file and put its end in order. Raises SinkUnavailable."""
         with self._translated("cannot be opened"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self._sync_every_s is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            else:
+                make_folder(self.path.parent)
             self._file = os.open(self.path, _FLAGS, 0o644)
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
                 raise SinkUnavailable(f"{self.path} is not a regular file; name another path")

@@ -18,13 +18,18 @@ class _VersionRefused(words.Refused):
 
 
 class Dialer:
-    """Remembers which version a broker took, so that a reconnect is one connection."""
+    """Remembers which version a broker refused, so that an attempt is one connection.
+
+    Only once are both tried in one attempt, so that a start finds a broker of either version at once. From then on the
+    other version's turn is the next attempt: the promise of so many attempts a minute is one of connections too.
+    """
 
     def __init__(self, protocol: Protocol, clock: Clock) -> None:
         self._protocol = protocol
         self._clock = clock
         self._refused_5_s = float("-inf")
         """When MQTT 5 was last refused; far away: never, or worth asking again."""
+        self._tries_both = True
 
     def dial(self, broker: Broker, where: words.Where) -> Session:
         """A connection that the broker has answered with a welcome. Raises SinkUnavailable."""
@@ -34,14 +39,18 @@ class Dialer:
             return self._without_5(broker, where)
         try:
             return self._start(broker, "5", where)
-        except _VersionRefused:
+        except _VersionRefused as error:
             self._refused_5_s = self._clock.now()
+            if not self._tries_both:
+                raise _VersionRefused(f"{where} does not know MQTT 5; MQTT 3.1.1 is next") from error
+            self._tries_both = False
             return self._without_5(broker, where)
 
     def _without_5(self, broker: Broker, where: words.Where) -> Session:
+        """MQTT 5 is worth asking for again only where 3.1.1 is not known: a login is refused in either."""
         try:
             return self._start(broker, "3.1.1", where)
-        except words.Refused:
+        except (_VersionRefused, words.HungUp):
             self._refused_5_s = float("-inf")
             raise
 

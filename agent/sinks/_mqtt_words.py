@@ -22,6 +22,7 @@ from typing import Final
 
 from agent.errors import Cause, SinkTakenOver, SinkUnavailable
 from agent.flow import Outcome
+from agent.trust import distrust
 
 _FAILURE: Final = 0x80
 """Reason codes from here on are refusals (OASIS MQTT 5.0, section 2.4)."""
@@ -34,13 +35,8 @@ UNSPECIFIED: Final = 0x80
 _SHORT_S: Final = 60.0
 """Two clients of one name throw each other out at each reconnect, so that no connection of theirs lasts."""
 _NEVER: Final = frozenset({0x90, 0x95, 0x99})
-
-# X509_V_ERR_* in OpenSSL's x509_vfy.h.
-_NOT_YET_VALID: Final = 9
-_EXPIRED: Final = 10
+_OTHER_NAME: Final = "set host to a name that the certificate lists"
 _OLD_TLS: Final = frozenset({"TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL"})
-_UNKNOWN_CA: Final = frozenset({2, 18, 19, 20, 21})
-_OTHER_NAME: Final = frozenset({62, 64})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +59,10 @@ class Where:
 
 class Refused(SinkUnavailable):
     """The broker was reached, and does not want this connection."""
+
+
+class HungUp(Refused):
+    """The connection ended without an answer to CONNECT. So does paho where MQTT 3.1.1 is refused for its version."""
 
 
 class NoWebsocket(ConnectionError):
@@ -121,7 +121,8 @@ def _no_websocket(where: Where) -> str:
 
 def _no_handshake(error: OSError, where: Where) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{where} shows a certificate {_distrust(error, where.ca_file)}"
+        wrong = distrust(error, where.ca_file, key="tls.ca_file", other_name=_OTHER_NAME)
+        return f"{where} shows a certificate {wrong}"
     if isinstance(error, (ssl.SSLEOFError, ConnectionResetError)):
         return f"{where} hung up when asked for TLS; give the broker's TLS port, or leave out tls"
     reason = getattr(error, "reason", None) or error.strerror or ""
@@ -142,19 +143,6 @@ def _shown_hint(where: Where, *, before: str) -> str:
     return f"{before}if it asks for a client certificate, set tls.client_certificate"
 
 
-def _distrust(error: ssl.SSLCertVerificationError, ca_file: Path | None) -> str:
-    if error.verify_code in _UNKNOWN_CA:
-        known = f"the CA in {ca_file}" if ca_file else "a CA of this system"
-        return f"that does not come from {known}; set tls.ca_file to the certificate of the CA that signed it"
-    if error.verify_code in _OTHER_NAME:
-        return "for another name; set host to a name that the certificate lists"
-    if error.verify_code == _EXPIRED:
-        return "that has expired; renew it, or set this device's clock if that is wrong"
-    if error.verify_code == _NOT_YET_VALID:
-        return "that is not valid yet; set this device's clock if that is wrong"
-    return f"that is not trusted: {error.verify_message}"
-
-
 def refused(reason: Reason, where: Where) -> Refused:
     """The broker answered CONNECT with a refusal."""
     if reason.code == _BAD_LOGIN:
@@ -168,10 +156,10 @@ def refused(reason: Reason, where: Where) -> Refused:
     return Refused(f"{where} refuses the connection: {reason}", Cause.CONNECT)
 
 
-def hung_up(where: Where) -> Refused:
+def hung_up(where: Where) -> HungUp:
     """The connection was closed before the broker answered CONNECT."""
     hint = _shown_hint(where, before="") if where.tls else "if this is its TLS port, set tls"
-    return Refused(
+    return HungUp(
         f'{where} hung up without an MQTT answer; {hint}; if it knows MQTT 3.1.1 only, set protocol: "3.1.1"',
         Cause.CONNECT,
     )

@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 from agent.errors import Cause, SinkUnavailable
 from agent.flow import Outcome
+from agent.trust import distrust
 
 _REJECTS: Final = frozenset({400, 413, 422})
 _FOR_A_PERSON_S: Final = 60.0
@@ -52,11 +53,7 @@ _PASSING: Final = {
 }
 _PAGE: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 _MARKUP: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
-
-# X509_V_ERR_* in OpenSSL's x509_vfy.h.
-_OUT_OF_DATE: Final = frozenset({9, 10})
-_UNKNOWN_CA: Final = frozenset({2, 18, 19, 20, 21})
-_OTHER_NAME: Final = frozenset({62, 64})
+_OTHER_NAME: Final = "check url, and sign in to the network if a captive portal is in between"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +164,8 @@ def refuses_all(status: int, where: str, *, said: str) -> SinkUnavailable:
 def no_answer(error: OSError | UnicodeError, where: str, *, ca_file: Path | None) -> SinkUnavailable:
     """Why there is no answer: `error` is what TCP, DNS, TLS or HTTP said."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return SinkUnavailable(f"{where} shows a certificate {_distrust(error, ca_file)}", Cause.TLS)
+        wrong = distrust(error, ca_file, key="ca_file", other_name=_OTHER_NAME)
+        return SinkUnavailable(f"{where} shows a certificate {wrong}", Cause.TLS)
     if isinstance(error, ssl.SSLError):
         return SinkUnavailable(
             f"TLS with {where} failed: {error.reason or error}; is this its https port, or should url be http://?",
@@ -183,14 +181,3 @@ def no_answer(error: OSError | UnicodeError, where: str, *, ca_file: Path | None
         return SinkUnavailable(f"{where} refuses connections; does the receiver run, on this port?", Cause.CONNECT)
     reason = error.strerror or str(error).rstrip(".") or type(error).__name__
     return SinkUnavailable(f"the connection to {where} broke ({reason}); it is tried again", Cause.NETWORK)
-
-
-def _distrust(error: ssl.SSLCertVerificationError, ca_file: Path | None) -> str:
-    if error.verify_code in _UNKNOWN_CA:
-        known = f"the CA in {ca_file}" if ca_file else "a CA of this system (Debian: ca-certificates)"
-        return f"that does not come from {known}; set ca_file to the certificate of the CA that signed it"
-    if error.verify_code in _OTHER_NAME:
-        return "for another name; check url, and sign in to the network if a captive portal is in between"
-    if error.verify_code in _OUT_OF_DATE:
-        return f"that is out of date ({error.verify_message}); set this device's clock if that is wrong, or renew it"
-    return f"that is not trusted: {error.verify_message}; check url and ca_file"

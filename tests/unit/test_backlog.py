@@ -428,11 +428,12 @@ def test_a_replay_without_a_source_shows_the_usage(state: Path, path: Path, caps
 def test_an_agent_sends_what_was_put_back_and_never_a_part_of_it(path: Path) -> None:
     clock = SystemClock()
     agent = Outbox(Store(path, clock, "boot"), Limits(), clock)
-    agent.open()
+    agent.claim()
+    agent.verify()
     seen: list[int] = []
 
     def source_seen_by_the_agent(number: int) -> Delivery:
-        agent._try(agent._store, write=False)  # type: ignore[arg-type]
+        agent._try(agent._tidy)
         seen.extend(numbers(agent.peek(128, 0)))
         return delivery(number, padding=2000)
 
@@ -441,7 +442,7 @@ def test_an_agent_sends_what_was_put_back_and_never_a_part_of_it(path: Path) -> 
     store.close()
     assert done.put_back == 1000
     assert seen == []
-    agent._try(agent._store, write=False)  # type: ignore[arg-type]
+    agent._try(agent._tidy)
     found: list[int] = []
     while batch := agent.peek(128, 0):
         agent.settle(batch, [Outcome.ACCEPTED] * len(batch))
@@ -474,7 +475,8 @@ def test_what_comes_back_after_a_purge_is_not_taken_for_what_the_agent_had_in_ha
     fill(path, [delivery(number) for number in range(20)])
     clock = SystemClock()
     agent = Outbox(Store(path, clock, boot_id()), Limits(), clock)
-    agent.open()
+    agent.claim()
+    agent.verify()
     reject(path, *(delivery(number) for number in range(100, 120)))
     batch = agent.peek(128, 0)
     assert len(batch) == 20

@@ -70,6 +70,18 @@ def api_key(text: str) -> str:
 # What is right
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (GOOD.replace("{type: stdout}", "{type: mqtt, host: h, tls: }"), "sinks[0].tls"),
+        (GOOD.replace("{type: stdout}", "{type: jsonl, rotate: }"), "sinks[0].rotate"),
+        (GOOD + "snapshots:\n", "snapshots"),
+    ],
+)
+def test_a_section_that_was_left_empty_is_a_mistake_and_not_switched_off_in_silence(text: str, key: str) -> None:
+    assert f"{key}: is empty; write {{}} for its defaults, or take the key out to leave it off" in only(text)
+
+
 def test_a_short_file_gets_its_defaults() -> None:
     settings_ = parsed(GOOD)
     assert settings_.agent == "yard"

@@ -106,3 +106,23 @@ def test_a_new_connection_is_shown_everything_and_results_are_kept_for_it() -> N
         path.courier.run(pulse)
     assert path.sink.sent == ["a"]
     assert path.sink.shown == [[count(1)], [count(1)]]
+
+
+def test_a_stop_delivers_for_some_seconds_and_leaves_no_batch_under_way() -> None:
+    path = Path()
+    for number in range(10_000):
+        path.put(str(number))
+    took = path.sink.send
+
+    def slow(batch: Sequence[Delivery]) -> Sequence[Outcome]:
+        path.clock.advance(0.01 * len(batch))
+        return took(batch)
+
+    path.sink.send = slow  # type: ignore[method-assign]
+    pulse = Pulse(path.clock)
+    pulse.stopping.set()
+    began_s = path.clock.now()
+    path.courier.run(pulse)
+    assert 3.0 <= path.clock.now() - began_s < 3.5
+    assert len(path.sink.sent) + path.outbox.status().waiting == 10_000
+    assert path.sink.closed == 1

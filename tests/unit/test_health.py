@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from fakes import FakeClock, InstantCloud, InstantEngine, ScriptedSource, a_ladder, an_uplink
 
-from agent.flow import Route, State, Subject
+from agent.courier import Courier
+from agent.flow import Kind, Route, State, Subject
 from agent.handoff import Bell
 from agent.health import Health
 from agent.lanes import Lane
 from agent.outbox import Limits, Outbox
 from agent.pipeline import Pipeline, Shared
 from agent.record import Identity
+from agent.sinks import stdout
 from agent.states import States
 
 
@@ -26,9 +28,9 @@ class Bench:
         lanes = {Route.LOCAL: Lane("local", InstantEngine(), self.clock, on_room=bell.ring)}
         shared = Shared(self.clock, bell, lanes, [], Identity("porch", "boot"), 0.5, uplink=self.uplink)
         self.camera = Pipeline("door", ScriptedSource(), shared, ladder=a_ladder())
-        self.outbox = Outbox(None, Limits(), self.clock)
-        outboxes = {"mqtt-1": self.outbox}
-        self.health = Health("porch", [self.camera], outboxes, self.uplink, states=self.states, clock=self.clock)
+        outbox, sink = Outbox(None, Limits(), self.clock), stdout.Stdout()
+        couriers = [Courier("mqtt-1", sink, outbox, kinds=frozenset(Kind), states=self.states, clock=self.clock)]
+        self.health = Health("porch", [self.camera], couriers, self.uplink, states=self.states, clock=self.clock)
 
     def told(self) -> list[State]:
         self.health.tell()
@@ -67,5 +69,5 @@ def test_before_the_first_frame_what_is_not_known_is_null(bench: Bench) -> None:
     assert (camera["fps"], camera["latency_ms"], camera["route"], camera["reason"]) == (None,) * 4
     assert report["link"]["quiet_s"] is None
     assert report["outboxes"] == {
-        "mqtt-1": {"waiting": 0, "waiting_bytes": 0, "delivered": 0, "rejected": 0, "dropped": 0}
+        "mqtt-1": {"waiting": 0, "in_memory_only": 0, "waiting_bytes": 0, "delivered": 0, "rejected": 0, "dropped": 0}
     }

@@ -187,6 +187,104 @@ def test_a_client_of_the_same_name_is_an_error_of_its_own_with_a_long_pause() ->
     assert caught.value.least_pause_s >= 60
 
 
+class _OldBroker(_Conversation):
+    """Knows MQTT 3.1.1 only, unless `versions` says otherwise, and answers any login of it with `login`."""
+
+    server: "_OldServer"
+
+    def _talk(self) -> None:
+        self.rfile.read(1)
+        body = self.rfile.read(self._length())
+        version = body[6]
+        self.server.asked.append(version)
+        known = version in self.server.versions
+        if version == 5:
+            self.wfile.write(b"\x20\x03\x00" + (b"\x86" if known else b"\x84") + b"\x00")
+        else:
+            self.wfile.write(b"\x20\x02\x00" + (b"\x05" if known else b"\x01"))
+        self.rfile.read(1)
+
+
+class _OldServer(socketserver.ThreadingTCPServer):
+    def __init__(self, *versions: int) -> None:
+        super().__init__(("127.0.0.1", 0), _OldBroker)
+        self.versions = versions
+        self.asked: list[int] = []
+        """The versions of the connections that came: 4 is MQTT 3.1.1."""
+
+
+@contextmanager
+def old_broker(*versions: int) -> Iterator[_OldServer]:
+    """Refuses every login; of other versions than these it says that it does not know them."""
+    with _OldServer(*versions) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join(5)
+
+
+class _LaterClock(SystemClock):
+    ahead_s = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead_s
+
+
+def refused_sink(server: _OldServer, clock: SystemClock) -> mqtt.Mqtt:
+    settings = {"type": "mqtt", "host": "127.0.0.1", "port": server.server_address[1], "protocol": "auto"}
+    sink = mqtt.build(mqtt.Options.model_validate(settings), Context("porch", clock, Path(), Path()))
+    assert isinstance(sink, mqtt.Mqtt)
+    return sink
+
+
+def refusal(sink: mqtt.Mqtt) -> SinkUnavailable:
+    with pytest.raises(SinkUnavailable) as caught:
+        sink.open()
+    sink.close()
+    return caught.value
+
+
+def test_a_login_that_an_old_broker_refuses_costs_one_connection_an_attempt_after_the_first() -> None:
+    with old_broker(4) as server:
+        sink = refused_sink(server, SystemClock())
+        causes = [refusal(sink).cause for _ in range(5)]
+        assert server.asked == [5, 4, 4, 4, 4, 4]
+    assert causes == [Cause.AUTH] * 5
+
+
+def test_an_old_broker_is_asked_for_mqtt_5_again_after_a_day_in_an_attempt_of_its_own() -> None:
+    clock = _LaterClock()
+    with old_broker(4) as server:
+        sink = refused_sink(server, clock)
+        refusal(sink)
+        clock.ahead_s = 86_401.0
+        assert "does not know MQTT 5; MQTT 3.1.1 is next" in str(refusal(sink))
+        refusal(sink)
+        refusal(sink)
+        assert server.asked == [5, 4, 5, 4, 4]
+
+
+def test_a_broker_that_knows_mqtt_3_1_1_no_more_is_asked_for_5_with_the_next_attempt() -> None:
+    with old_broker(4) as server:
+        sink = refused_sink(server, SystemClock())
+        refusal(sink)
+        server.versions = (5,)
+        refusal(sink)
+        assert refusal(sink).cause is Cause.AUTH
+        assert server.asked == [5, 4, 4, 5]
+
+
+def test_a_broker_of_neither_version_has_one_connection_an_attempt_after_the_first() -> None:
+    with old_broker() as server:
+        sink = refused_sink(server, SystemClock())
+        for _ in range(4):
+            refusal(sink)
+        assert server.asked == [5, 4, 5, 4, 5]
+
+
 def test_nobody_is_told_stopped_when_the_connection_failed() -> None:
     with scripted(to_result=b"") as server:
         sink = sink_for(server, ack_timeout_s=0.2)

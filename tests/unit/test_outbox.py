@@ -6,10 +6,11 @@ import os
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from disks import small_disk
 from fakes import FakeClock
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from agent import outbox as module
 from agent import room
 from agent import store as storing
 from agent.clock import SystemClock
-from agent.database import StoreError
+from agent.database import StoreDamaged, StoreError
 from agent.errors import ConfigError
 from agent.flow import Delivery, Outcome
 from agent.loop import Pulse
@@ -50,7 +51,8 @@ def clock() -> FakeClock:
 
 def opened(path: Path, clock: FakeClock, limits: Limits | None = None, *, boot_id: str = "boot") -> Outbox:
     made = Outbox(Store(path, clock, boot_id), limits or Limits(), clock)
-    made.open()
+    made.claim()
+    made.verify()
     return made
 
 
@@ -112,24 +114,44 @@ def test_what_the_sink_could_not_take_comes_again_in_its_place(either: Outbox) -
     assert take(either) == [2, 3, 4]
 
 
-def test_what_the_sink_keeps_for_later_does_not_hold_up_the_others(either: Outbox, clock: FakeClock) -> None:
-    put(either, *range(4))
+def of(camera: str, number: int) -> Delivery:
+    return Delivery(f"yard/{camera}/boot/{number}/0", camera, b"{}")
+
+
+def test_a_camera_whose_results_are_refused_does_not_hold_up_the_others(either: Outbox, clock: FakeClock) -> None:
+    for number in range(4):
+        either.put(of("denied" if number % 2 == 0 else "gate", number))
     batch = either.peek(4, 0)
     either.settle(batch, [KEPT, ACCEPTED, KEPT, ACCEPTED])
-    put(either, 4)
+    either.put(of("gate", 4))
+    either.put(of("denied", 5))
     assert take(either) == [4]
     assert take(either) == []
     clock.advance(5)
-    assert take(either) == [0, 2]
+    assert take(either) == [0, 2, 5]
 
 
-def test_a_whole_batch_that_is_not_wanted_lets_those_behind_it_through(either: Outbox, clock: FakeClock) -> None:
-    put(either, *range(4))
-    assert take(either, limit=4, outcome=KEPT) == [0, 1, 2, 3]
-    put(either, 4)
-    assert take(either) == [4]
-    clock.advance(5)
-    assert take(either) == [0, 1, 2, 3]
+def test_what_is_refused_again_and_again_is_offered_ever_more_rarely(either: Outbox, clock: FakeClock) -> None:
+    put(either, *range(500))
+    offered = 0
+    for _ in range(3600):
+        clock.advance(1)
+        batch = either.peek(100, 0)
+        either.settle(batch, [KEPT] * len(batch))
+        offered += len(batch)
+    assert offered < 2000
+    clock.advance(300)
+    assert drain(either) == list(range(500))
+
+
+def test_a_backlog_that_is_refused_lets_those_behind_it_through(outbox: Outbox) -> None:
+    for number in range(1000):
+        outbox.put(of("denied", number))
+    outbox.put(of("gate", 1000))
+    outbox.commit()
+    outbox.put(of("gate", 1001))
+    assert take(outbox, limit=128, outcome=KEPT) == list(range(128))
+    assert drain(outbox) == [1000, 1001]
 
 
 def test_what_was_accepted_or_rejected_is_counted_and_gone(either: Outbox) -> None:
@@ -143,7 +165,8 @@ def test_what_was_accepted_or_rejected_is_counted_and_gone(either: Outbox) -> No
 
 def test_a_peek_waits_for_something_to_come(path: Path) -> None:
     outbox = Outbox(Store(path, SystemClock(), "boot"), Limits(), SystemClock())
-    outbox.open()
+    outbox.claim()
+    outbox.verify()
     got: list[list[int]] = []
     waiter = threading.Thread(target=lambda: got.append(ids(outbox.peek(1, 10))))
     waiter.start()
@@ -266,7 +289,8 @@ def test_a_stop_says_what_is_kept(outbox: Outbox, caplog: pytest.LogCaptureFixtu
 
 def test_without_a_disk_a_stop_says_what_is_lost(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     outbox = Outbox(None, Limits(), clock)
-    outbox.open()
+    outbox.claim()
+    outbox.verify()
     put(outbox, 1, 2)
     assert ids(outbox.peek(1, 0)) == [1]
     outbox.commit()
@@ -467,7 +491,8 @@ class SeemsToFail(Store):
 def test_a_commit_that_seems_to_fail_and_did_not_repeats_nothing(path: Path, clock: FakeClock, failures: int) -> None:
     store = SeemsToFail(path, clock, "boot")
     outbox = Outbox(store, Limits(), clock)
-    outbox.open()
+    outbox.claim()
+    outbox.verify()
     put(outbox, 1, 2)
     outbox.commit()
     store.failures = failures
@@ -487,7 +512,8 @@ def test_what_the_sink_takes_after_a_commit_that_seemed_to_fail_does_not_come_ag
 ) -> None:
     store = SeemsToFail(path, clock, "boot")
     outbox = Outbox(store, Limits(), clock)
-    outbox.open()
+    outbox.claim()
+    outbox.verify()
     put(outbox, 1, 2, 3)
     store.failures = 1
     outbox.commit()
@@ -605,6 +631,183 @@ def test_two_processes_may_make_the_file_at_once(path: Path, clock: FakeClock) -
     assert all(store.measure().count == 0 for store in stores)
 
 
+# What is slow or ill holds up nothing else
+
+
+def test_a_disk_that_hangs_holds_up_nothing_that_is_in_memory(outbox: Outbox) -> None:
+    with outbox._io:
+        put(outbox, 1, 2)
+        assert take(outbox) == [1, 2]
+        put(outbox, 3)
+        assert take(outbox) == [3]
+    assert outbox.status().delivered == 3
+
+
+def test_what_the_sink_takes_while_it_is_being_written_does_not_come_again(path: Path, clock: FakeClock) -> None:
+    class TakesMeanwhile(Store):
+        during: Callable[[], object] | None = None
+
+        @contextlib.contextmanager
+        def transaction(self) -> Iterator[None]:
+            with super().transaction():
+                yield
+                if self.during is not None:
+                    act, self.during = self.during, None
+                    act()
+
+    store = TakesMeanwhile(path, clock, "boot")
+    outbox = Outbox(store, Limits(), clock)
+    outbox.claim()
+    outbox.verify()
+    put(outbox, 1, 2, 3)
+    taken: list[int] = []
+    store.during = lambda: taken.extend(take(outbox, limit=2))
+    outbox.commit()
+    assert taken == [1, 2]
+    assert drain(outbox) == [3]
+    killed(outbox)
+    assert drain(opened(path, clock)) == []
+
+
+def test_memory_is_bounded_whatever_the_sizes(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FRESH_BYTES", 100_000)
+    outbox = Outbox(None, Limits(), clock)
+    put(outbox, *range(90), size_bytes=1000)
+    for number in range(90, 200):
+        put(outbox, number, size_bytes=30_000)
+        assert outbox.status().waiting_bytes <= 100_000
+    assert outbox.status().waiting + outbox.status().dropped == 200
+
+
+class CannotForget(Store):
+    """Reads, and cannot write any more."""
+
+    ill = False
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        if self.ill:
+            raise StoreError("read-only")
+        with super().transaction():
+            yield
+
+
+def test_a_disk_that_cannot_forget_costs_at_most_a_batch_that_comes_twice(path: Path, clock: FakeClock) -> None:
+    store = CannotForget(path, clock, "boot")
+    outbox = Outbox(store, Limits(), clock)
+    outbox.claim()
+    outbox.verify()
+    put(outbox, *range(1000))
+    outbox.commit()
+    store.ill = True
+    first = drain(outbox)
+    put(outbox, 1000)
+    assert drain(outbox) == [1000]
+    assert len(first) <= 100
+    killed(outbox)
+    assert drain(opened(path, clock)) == list(range(1000))
+    store.ill = False
+
+
+def test_what_comes_while_an_earlier_run_s_results_are_read_is_written_all_the_same(
+    path: Path, clock: FakeClock
+) -> None:
+    earlier = opened(path, clock)
+    put(earlier, 1)
+    earlier.close()
+    outbox = Outbox(Store(path, clock, "boot"), Limits(), clock)
+    outbox.claim()
+    put(outbox, 2)
+    assert take(outbox) == []
+    outbox.commit()
+    killed(outbox)
+    assert drain(opened(path, clock)) == [1, 2]
+
+
+def test_what_this_run_has_written_into_a_file_that_proves_damaged_is_saved(path: Path, clock: FakeClock) -> None:
+    earlier = opened(path, clock)
+    put(earlier, *range(100), size_bytes=1000)
+    earlier.close()
+    outbox = Outbox(Store(path, clock, "boot"), Limits(), clock)
+    outbox.claim()
+    put(outbox, 200, 201)
+    outbox.commit()
+    outbox._note_trouble(StoreDamaged("found by reading all of it"))
+    outbox.verify()
+    assert drain(outbox) == [200, 201]
+
+
+def test_too_old_is_dropped_though_nothing_new_comes(path: Path, clock: FakeClock) -> None:
+    outbox = opened(path, clock, Limits(max_age_s=3600))
+    put(outbox, 1)
+    outbox.commit()
+    clock.advance(3601)
+    outbox._look()
+    assert take(outbox) == []
+    assert outbox.status().dropped == 1
+
+
+def test_too_little_free_space_is_said(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = opened(path, clock, Limits(keep_free_bytes=1e6))
+    monkeypatch.setattr(room, "_free_bytes", lambda _: 10)
+    put(outbox, *range(100), size_bytes=1000)
+    outbox.commit()
+    assert "results wait in memory alone" in caplog.text
+    assert "keep_free_mb" in caplog.text
+    assert drain(outbox) == list(range(100))
+
+
+@pytest.mark.parametrize("policy", [WhenFull.DROP_NEWEST, WhenFull.DROP_OLDEST])
+def test_of_more_than_fits_as_much_as_fits_is_kept(path: Path, clock: FakeClock, policy: WhenFull) -> None:
+    outbox = opened(path, clock, Limits(max_bytes=300_000, when_full=policy))
+    put(outbox, *range(1000), size_bytes=1000)
+    outbox.commit()
+    dropped = outbox.status().dropped
+    found = drain(outbox)
+    assert len(found) + dropped == 1000
+    assert 100 < len(found) < 320
+    assert found == (list(range(len(found))) if policy is WhenFull.DROP_NEWEST else list(range(dropped, 1000)))
+
+
+def test_a_commit_that_seemed_to_fail_is_found_behind_any_backlog(path: Path, clock: FakeClock) -> None:
+    earlier = opened(path, clock)
+    for number in range(1100):
+        put(earlier, number)
+        earlier.commit()
+    killed(earlier)
+    store = SeemsToFail(path, clock, "boot")
+    outbox = Outbox(store, Limits(), clock)
+    outbox.claim()
+    outbox.verify()
+    put(outbox, 1100)
+    store.failures = 1
+    outbox.commit()
+    assert drain(outbox) == list(range(1101))
+
+
+def test_an_outbox_that_has_filled_its_own_disk_delivers_forgets_and_shrinks(tmp_path: Path, clock: FakeClock) -> None:
+    with small_disk(tmp_path / "small", "size=2500k") as folder:
+        outbox = opened(folder / "mqtt-1.db", clock)
+        written = 0
+        while outbox.status().waiting == 0 or not outbox._fresh:
+            put(outbox, *range(written, written + 100), size_bytes=500)
+            written += 100
+            outbox.commit()
+        clock.advance(3)
+        found = drain(outbox)
+        for _ in range(50):
+            clock.advance(3)
+            outbox.commit()
+            outbox._look()
+            found += drain(outbox)
+        assert sorted(found) == list(range(written))
+        assert outbox.status().waiting == 0
+        killed(outbox)
+        assert drain(opened(folder / "mqtt-1.db", clock)) == []
+
+
 # All of it, in any order
 
 
@@ -682,12 +885,12 @@ class Anything(RuleBasedStateMachine):
         assert self.outbox.status().waiting == len(self.safe) + len(self.fresh)
 
     def teardown(self) -> None:
-        self.clock.advance(10)
+        self.clock.advance(400)
         expected = [*self.safe, *self.fresh]
         found: list[int] = []
-        while batch := take(self.outbox):
-            found += batch
-            self.clock.advance(10)
+        for _ in range(3):
+            found += drain(self.outbox)
+            self.clock.advance(400)
         assert sorted(found) == expected
         killed(self.outbox)
         self.folder.cleanup()
@@ -697,3 +900,18 @@ TestAnything = Anything.TestCase
 TestAnything.settings = settings(
     max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+# Nobody waits for the disk who must not
+
+
+def test_a_put_returns_while_the_disk_is_busy_and_nothing_is_lost(outbox: Outbox) -> None:
+    put(outbox, 1)
+    with outbox._io:
+        putter = threading.Thread(target=put, args=(outbox, 2, 3), daemon=True)
+        putter.start()
+        putter.join(10)
+        assert not putter.is_alive()
+        assert outbox.status().waiting == 3
+    outbox.commit()
+    assert drain(outbox) == [1, 2, 3]

@@ -72,6 +72,15 @@ def test_counts_are_told_when_they_change() -> None:
     assert {(state.subject, state.camera) for state in states} == {(Subject.COUNT, "door")}
 
 
+def test_the_first_result_tells_zero_for_classes_of_an_earlier_run_that_are_not_there() -> None:
+    presence = Presence(Identity("porch", "boot"), known=["person", "car"])
+    assert presence.note(replace(seen(1), answer=None, published=None, fate=Fate.FAILED)) == ([], [])
+    states, events = presence.note(seen(2, "car", "dog"))
+    assert [(state.class_name, state.body) for state in states] == [("car", b"1"), ("dog", b"1"), ("person", b"0")]
+    assert events == []
+    assert presence.note(seen(3, "car", "dog"))[0] == []
+
+
 def test_an_episode_begins_with_the_second_sighting_grows_and_ends() -> None:
     results = [
         seen(1, "person"),
