@@ -77,7 +77,7 @@ class Database:
             found = str(self.connection().execute("PRAGMA quick_check(1)").fetchone()[0])
         if found != "ok":
             self.close()
-            raise StoreDamaged(f"{self.path} is damaged: {found}")
+            raise StoreDamaged(f"{self.path} is damaged: {' '.join(found.split())}")
 
     def shrink(self) -> None:
         """Give back the space that is not used. Raises StoreError."""
@@ -155,7 +155,8 @@ class Database:
                 self._reserve.give_up()
             self.close()
             reason = getattr(error, "strerror", None) or str(error)
-            raise StoreError(f"{self.path} cannot be used: {reason}") from error
+            cure = "free some space" if self._starved else "look at its disk, and at the rights of its folder"
+            raise StoreError(f"{self.path} cannot be used: {reason}; {cure}") from error
         except sqlite3.DatabaseError as error:
             self.close()
             if type(error) is not sqlite3.DatabaseError:  # the base alone: the file is malformed, or no database

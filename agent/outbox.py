@@ -361,7 +361,8 @@ class Outbox:
                 with self._changed:
                     self._gone.clear()
                     self._unsure, self._unsure_taken = {}, set()
-                _log.error("%s; it is kept as %s, and a new one is begun %s", error, aside, logs.fields(saved=saved))
+                what = "it is kept, `vedette outbox export` reads what is readable, and a new one is begun"
+                _log.error("%s; %s %s", error, what, logs.fields(kept_as=aside, saved=saved))
                 return
         self._retry_at_s = self._clock.now() + _RETRY_S
         self._damper.note("trouble", f"results wait in memory alone, for the outbox fails: {error}")

@@ -538,7 +538,7 @@ def test_a_damaged_file_is_moved_aside_and_kept_and_a_new_one_is_begun(
     content[4096:20_000] = os.urandom(20_000 - 4096)
     path.write_bytes(content)
     again = opened(path, clock)
-    assert "is kept as" in caplog.text
+    assert "it is kept, `vedette outbox export` reads" in caplog.text
     assert (path.parent / "mqtt-1.db.damaged-1").read_bytes() == bytes(content)
     put(again, 7)
     again.commit()
