@@ -2,18 +2,21 @@
 
 Monotonic clocks are left alone, as the kernel does it. The sink is away in turns, so that results lie on disk over a
 step; the age limit is a week, which ten years are not to set off. Between processes the clock is stepped too, and the
-boot is another; it is then not known to be right, as after a start without a network.
+boot is another; it is then not known to be right, as after a start without a network. Where it is right in both boots,
+what has lain on disk for an hour less than the age limit is delivered, and what has for an hour more is dropped.
 """
 
 import random
+from dataclasses import replace
 
 from faults.driven import Scene
-from faults.oracle import COMMIT_SLACK_S
+from faults.oracle import COMMIT_SLACK_S, Ledger
 from faults.table import Row, World
 
 YEARS_10_S = 3652 * 86400
 STEPS_S = (-YEARS_10_S, YEARS_10_S, 25, 0)
 _EACH_S = 0.25
+_AGE_S, _AGED = 7 * 86400, 60
 
 
 def run(world: World, *, rounds: int) -> Row:
@@ -22,7 +25,29 @@ def run(world: World, *, rounds: int) -> Row:
     for number in range(rounds):
         draw = random.Random(f"{world.seed}/clock/{number}")  # noqa: S311 - not a secret
         _scene(world, row, number, draw)
+        for drops in (False, True):
+            _age(world, row, number, drops=drops)
     return row
+
+
+def _age(world: World, row: Row, number: int, *, drops: bool) -> None:
+    """Two boots whose clocks are right, nearly or more than the age limit apart; the second commits, then delivers."""
+    name = f"aged-{number}-{'above' if drops else 'below'}"
+    scene = Scene(world.subfolder(name), world.drivers, speed=10.0, rate_hz=200.0, defect=world.defect)
+    plan = scene.plan(wall=scene.folder / "wall")
+    for boot, step_s in (("first", 0), ("second", _AGE_S + (3600 if drops else -3600))):
+        _step(scene, step_s, away=True)
+        process = scene.start(count=_AGED, ends=False, boot=boot, plan=plan)
+        scene.wait_saved(process)
+        scene.note_end(process.kill())
+    scene.quiet(fresh=3, boot="second", plan=plan)
+    verdict, faults = scene.verdict(), scene.faults()
+    if drops:
+        faults = [fault for fault in faults if " lost" not in fault]
+        owed = [each.id for each in Ledger.read(scene.folder / "ledger").obligations if each.run == 0]
+        faults += [] if sorted(verdict.lost) == sorted(owed) else [f"{len(verdict.lost)} dropped, not {len(owed)}"]
+        verdict = replace(verdict, lost=[])
+    row.add(verdict, faults, name, rounds=2)
 
 
 def _scene(world: World, row: Row, number: int, draw: random.Random) -> None:

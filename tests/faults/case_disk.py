@@ -11,13 +11,12 @@ import errno
 import itertools
 import random
 import threading
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from faults.driven import Running, Scene
-from faults.oracle import COMMIT_SLACK_S, Verdict
+from faults.oracle import Verdict
 from faults.table import Row, World
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS)
@@ -25,8 +24,6 @@ _SPEED = 20.0
 _COUNT, _RATE_HZ = 40, 250.0
 _AWAY_S, _ILL_S = 0.09, 0.25
 """The sink comes back while results still come; the disk is well again when they are all there."""
-_WELL_S = 0.15 + COMMIT_SLACK_S
-"""From when the disk is well until all is committed: the pause after a failure, an interval, a commit."""
 _MISSES = 3
 """A run that makes fewer calls than others, for it was slow, is not the end."""
 _USUAL_CALLS = 60
@@ -81,8 +78,8 @@ def run(world: World, *, share: float = 1.0) -> Row:
         return last
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        jobs = [(shape, share) for shape in SHAPES] + [(shape, 1.0) for shape in SYNCS if share < 1]
-        last = list(pool.map(one_shape, jobs))[: len(SHAPES)]
+        jobs = [(shape, 1.0) for shape in SYNCS if share < 1] + [(shape, share) for shape in SHAPES]
+        last = list(pool.map(one_shape, jobs))[-len(SHAPES) :]
     row.notes.append(f"the last call was the {max(last)}th; {overtaken[0]} results were overtaken")
     return row
 
@@ -122,7 +119,7 @@ def _live(scene: Scene, process: Running, *, killed: bool) -> None:
     process.ended_within(_ILL_S)
     scene.switch("lift", on=True)
     if killed:
-        time.sleep(_WELL_S)
+        scene.wait_saved(process)
         scene.note_end(process.kill())
     else:
         scene.note_end(process.end(20))

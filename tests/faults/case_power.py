@@ -128,7 +128,8 @@ def _recovered(world: World, path: Path) -> list[Delivery]:
     clock = SystemClock()
     outbox: Any = SampleOutbox(path, _INTERVAL_S, clock, world.defect) if world.defect else None
     outbox = outbox or Outbox(Store(path, clock, "later"), Limits(commit_interval_s=_INTERVAL_S), clock)
-    outbox.open()
+    outbox.claim()
+    outbox.verify()
     found = list(outbox.peek(1_000_000, 0.0))
     outbox.put(Delivery(_FRESH, "cam0", b"fresh"))
     outbox.commit()

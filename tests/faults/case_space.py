@@ -9,12 +9,10 @@ import contextlib
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from faults.driven import Scene
-from faults.oracle import COMMIT_SLACK_S
 from faults.table import Row, World
 from real.broker import wait_until
 
@@ -22,8 +20,6 @@ _PROGRAMS = ("mount", "umount", "losetup", "mkfs.ext4", "e2fsck")
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 _SMALL_BYTES = 8_000_000
 _SPEED = 10.0
-_WELL_S = 0.3 + COMMIT_SLACK_S
-"""From when there is space until all is committed: the pause after a failure, an interval, a commit."""
 MISSING = [name for name in _PROGRAMS if shutil.which(name, path=_PATH) is None]
 
 
@@ -110,7 +106,7 @@ def _fill_up(scene: Scene) -> None:
     assert "No space left" in scene.words() or "full" in scene.words(), scene.words()
     scene.switch("enough", on=True)
     ballast.unlink()
-    time.sleep(_WELL_S)
+    scene.wait_saved(process)
     scene.note_end(process.kill())
 
 

@@ -128,6 +128,7 @@ class Scene:
 
     def start(self, **job: Any) -> Running:
         """The next process."""
+        self.switch("saved", on=False)
         return self._drivers.start(replace(self._job, run=len(self.codes), **job))
 
     def note_end(self, code: int) -> int:
@@ -144,6 +145,12 @@ class Scene:
             file.touch()
         else:
             file.unlink(missing_ok=True)
+
+    def wait_saved(self, process: Running, *, limit_s: float = 20.0) -> None:
+        """Until all that waits is on disk, as the process says; one that never says so is dead or does not commit."""
+        until_s = time.monotonic() + limit_s
+        while not (self.folder / "saved").exists() and time.monotonic() < until_s and not process.ended_within(0.01):
+            pass
 
     def quiet(self, *, fresh: int = 1, limit_s: float = 20.0, **job: Any) -> int:
         """A process without faults that has to deliver everything, and something fresh."""

@@ -13,8 +13,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,14 +30,19 @@ from agent.courier import Courier  # noqa: E402
 from agent.errors import SinkUnavailable  # noqa: E402
 from agent.flow import Delivery, Kind, Outcome  # noqa: E402
 from agent.loop import Loop, Pulse, Stage  # noqa: E402
-from agent.outbox import Limits, Outbox  # noqa: E402
+from agent.outbox import Outbox  # noqa: E402
 from agent.ports import Context, Sink  # noqa: E402
+from agent.room import Limits, WhenFull  # noqa: E402
 from agent.states import States  # noqa: E402
 from agent.store import Store  # noqa: E402
 from agent.supervisor import Supervisor  # noqa: E402
 
 _log = logging.getLogger(__name__)
 EXIT_FATAL, EXIT_UNDELIVERED = 70, 75
+_BEGAN_S = time.monotonic() - 1000.0
+"""The boot, for clocks that go faster: however long the machine has been up, ages stay below the limits."""
+_CALM = 4
+"""Looks, one after the other, at which all was on disk: counters follow a commit."""
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 _BOX = {"x": 320.5, "y": 201.0, "width": 64.0, "height": 128.0, "confidence": 0.87, "class": "person", "class_id": 0}
@@ -51,7 +57,9 @@ class Job:
     """Where the ledger, the program's words and what the sinks write are; no fault touches it.
 
     While there is a file `away` in it, no sink can be reached; while there is `stuck-before` or `stuck-after`, a sink
-    takes a batch and says nothing, before it has passed it on or after; `enough` ends the production after one more.
+    takes a batch and says nothing, before it has passed it on or after; while there is `picky`, it does not take all of
+    it; `enough` ends the production after one more.
+    `saved` comes when production is over and all that waits is on disk, as the outbox has it.
     """
     state: str
     """Where the outboxes are."""
@@ -70,6 +78,9 @@ class Job:
     synchronized: bool = True
     """Whether the wall clock is said to be right."""
     max_age_s: float = 7 * 86400.0
+    max_bytes: float = inf
+    keep_free_bytes: float = 0.0
+    when_full: str = "drop_oldest"
     defect: str = ""
     """Of the sample outbox, which then stands in for the real one."""
     plan: dict[str, str] = field(default_factory=dict)
@@ -91,7 +102,7 @@ class ScaledClock(SystemClock):
         return self._is_synchronized
 
     def now(self) -> float:
-        return time.monotonic() * self._speed
+        return (time.monotonic() - _BEGAN_S) * self._speed
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
         return super().wait(event, timeout_s / self._speed)
@@ -113,6 +124,7 @@ class WatchedSink:
     def __init__(self, sink: Sink, book: Book, folder: Path) -> None:
         self._sink = sink
         self._book = book
+        self._picky, self._kept = folder / "picky", set[str]()
         self._away, self._before, self._after = (folder / name for name in ("away", "stuck-before", "stuck-after"))
 
     def open(self) -> None:
@@ -132,11 +144,27 @@ class WatchedSink:
     def send(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
         self._refuse_when_away()
         self._wait_while(self._before)
-        outcomes = self._sink.send(batch)
+        outcomes = self._send_some(batch) if self._picky.exists() else self._sink.send(batch)
         for delivery in batch:
             shim.mark(f"got {delivery.id}")
         self._wait_while(self._after)
         return outcomes
+
+    def _send_some(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
+        """Each seventh is refused for good, and each seventh kept for later once."""
+        found = dict.fromkeys((each.id for each in batch), Outcome.REJECTED)
+        for each in batch:
+            kind = int(each.id.split("/")[3]) % 7
+            if kind == 1 and each.id not in self._kept:
+                self._kept.add(each.id)
+                found[each.id] = Outcome.KEPT
+            elif kind:
+                found[each.id] = Outcome.ACCEPTED
+            else:
+                self._book.write("refused", each.id)
+        taken = [each for each in batch if found[each.id] is Outcome.ACCEPTED]
+        found.update(zip((each.id for each in taken), self._sink.send(taken), strict=True))
+        return list(found.values())
 
     def close(self) -> None:
         self._sink.close()
@@ -157,12 +185,13 @@ class Producer:
         self._couriers = couriers
         self._book = book
         self._enough = Path(job.folder) / "enough"
+        self._latest_s = 0.0
 
     def run(self, pulse: Pulse) -> None:
         begun_s = time.monotonic()
         for number in range(self._job.count):
             if self._job.rate_hz:
-                pulse.stopping.wait(max(0.0, begun_s + number / self._job.rate_hz - time.monotonic()))
+                self._wait_until(begun_s + number / self._job.rate_hz, pulse.stopping)
             if pulse.stopping.is_set():
                 return
             pulse.beat()
@@ -171,6 +200,17 @@ class Producer:
             if enough:
                 break
         self.done.set()
+
+    def tell_dropped(self) -> None:
+        """What the outboxes have counted as such so far."""
+        self._book.write("dropped", self._job.run, sum(each.outbox.status().dropped for each in self._couriers))
+
+    def _wait_until(self, due_s: float, stopping: threading.Event) -> None:
+        """How late the machine lets a thread go on is written down when it is later than ever."""
+        wait_s = due_s - time.monotonic()
+        if wait_s > 0 and not stopping.wait(wait_s) and (late_s := time.monotonic() - due_s) > self._latest_s:
+            self._latest_s = late_s
+            self._book.write("late", late_s, self._job.run)
 
     def _put(self, number: int) -> None:
         camera = f"cam{number % self._job.cameras}"
@@ -191,20 +231,48 @@ def sink_of(options: dict[str, Any], folder: Path) -> Sink:
     return cast("Sink", plugin.build(plugin.Options.model_validate(options), context))
 
 
-def outbox_of(job: Job, number: int, clock: ScaledClock) -> Any:
+class WatchedOutbox(Outbox):
+    """The real one; when its commits begin and end is written down."""
+
+    def __init__(self, store: Store, limits: Limits, clock: ScaledClock, note: Callable[[str, float], None]) -> None:
+        super().__init__(store, limits, clock)
+        self._stored_in = store
+        self._note = note
+
+    def commit(self) -> None:
+        self._note("begins", time.monotonic())
+        super().commit()
+        self._note("ends", time.monotonic())
+
+    def saved(self) -> bool:
+        """Whether all that waits is on disk."""
+        return self._stored_in.size.count >= self.status().waiting
+
+
+def outbox_of(job: Job, number: int, clock: ScaledClock, book: Book) -> Any:
     """The real one, unless a defect is to be found."""
     path = Path(job.state) / f"outbox-{number}.sqlite"
     if job.defect:
         return sample.SampleOutbox(path, job.commit_interval_s, clock, job.defect)
-    limits = Limits(commit_interval_s=job.commit_interval_s, max_age_s=job.max_age_s)
-    return Outbox(Store(path, clock, job.boot), limits, clock)
+    limits = Limits(
+        commit_interval_s=job.commit_interval_s,
+        max_bytes=job.max_bytes,
+        max_age_s=job.max_age_s,
+        when_full=WhenFull(job.when_full),
+        keep_free_bytes=job.keep_free_bytes,
+    )
+
+    def note(word: str, now_s: float) -> None:
+        book.write("commit", word, now_s, job.run)
+
+    return WatchedOutbox(Store(path, clock, job.boot), limits, clock, note)
 
 
 def work(job: Job) -> int:
     """Do the job; the exit code."""
     folder, clock = Path(job.folder), ScaledClock(job.speed, synchronized=job.synchronized)
     book = Book(folder)
-    outboxes = [outbox_of(job, number, clock) for number in range(len(job.sinks))]
+    outboxes = [outbox_of(job, number, clock, book) for number in range(len(job.sinks))]
     couriers = [
         Courier(
             f"{options['type']}-{number}",
@@ -218,7 +286,7 @@ def work(job: Job) -> int:
     ]
     producer = Producer(job, couriers, book)
     stages = (
-        Stage("outboxes", tuple(Loop(f"outbox-{n}", each.run) for n, each in enumerate(outboxes)), 10.0 * job.speed),
+        Stage("outboxes", _loops(outboxes), 10.0 * job.speed),
         Stage("sinks", tuple(Loop(f"sink-{each.name}", each.run) for each in couriers), 10.0 * job.speed),
         Stage("emit", (Loop("emit", producer.run),), 10.0 * job.speed),
     )
@@ -227,12 +295,28 @@ def work(job: Job) -> int:
     return _watch(job, supervisor, producer, outboxes)
 
 
-def _watch(job: Job, supervisor: Supervisor, producer: Producer, outboxes: Sequence[Outbox]) -> int:
-    until_s = time.monotonic() + job.limit_s
+def _loops(outboxes: Sequence[Any]) -> tuple[Loop, ...]:
+    """Those that commit, and those that verify what an earlier run has left."""
+    commits = tuple(Loop(f"outbox-{n}", each.run) for n, each in enumerate(outboxes))
+    return commits + tuple(Loop(f"verify-{n}", _once(each.verify), inf) for n, each in enumerate(outboxes))
+
+
+def _once(act: Callable[[], None]) -> Callable[[Pulse], None]:
+    """As the agent has it."""
+    return lambda _: act()
+
+
+def _watch(job: Job, supervisor: Supervisor, producer: Producer, outboxes: Sequence[Any]) -> int:
+    until_s, saved, calm = time.monotonic() + job.limit_s, Path(job.folder) / "saved", 0
     while supervisor.fatal is None and time.monotonic() < until_s:
+        calm = calm + 1 if producer.done.is_set() and all(outbox.saved() for outbox in outboxes) else 0
+        if calm == _CALM:
+            producer.tell_dropped()
+            saved.touch()
         delivered = producer.done.is_set() and not any(outbox.status().waiting for outbox in outboxes)
         if delivered and job.ends:
             supervisor.stop()
+            producer.tell_dropped()
             return 0 if supervisor.fatal is None else EXIT_FATAL
         time.sleep(0.005)
     return EXIT_UNDELIVERED if supervisor.fatal is None else EXIT_FATAL

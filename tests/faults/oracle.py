@@ -15,7 +15,9 @@ from pathlib import Path
 IN_FLIGHT = 128
 """The largest batch that a sink is handed: what may come twice."""
 COMMIT_SLACK_S = 0.3
-"""What a commit may take, beside the interval: this machine's disk is shared."""
+"""What a commit may take where the interval is a tenth of a second; where it is a whole one, it is measured."""
+_LONGEST_COMMIT_S = 2.0
+"""One that takes longer is not excused."""
 
 
 def checksum(body: bytes) -> str:
@@ -50,17 +52,29 @@ class Receipt:
 class Ledger:
     """What the processes under fault have written, line by line, into a file that no fault touches.
 
-    `intend ID CAMERA CHECKSUM` before a put, `accept ID TIME` after it, `open TIME` for each try to reach a sink.
+    `intend ID CAMERA CHECKSUM` before a put, `accept ID TIME RUN` after it, `open TIME` for each try to reach a sink;
+    `commit begins TIME RUN` and `commit ends TIME RUN`; `late SECONDS RUN`, how late a thread was; `dropped RUN COUNT`
+    and `refused ID`.
     """
 
     obligations: list[Obligation] = field(default_factory=list)
     intended: dict[str, str] = field(default_factory=dict)
     opens: list[float] = field(default_factory=list)
+    last_signs: dict[int, float] = field(default_factory=dict)
+    """When each process was seen alive last."""
+    longest_commits: dict[int, float] = field(default_factory=dict)
+    """Of each process; one that it died in lasts until its last sign."""
+    dropped: dict[int, int] = field(default_factory=dict)
+    """What each process has counted as such, as last told."""
+    refused: set[str] = field(default_factory=set)
+    """What the sink would never take."""
+    latest: dict[int, float] = field(default_factory=dict)
+    """How late the machine let a thread of each process go on, at worst."""
 
     @classmethod
     def read(cls, path: Path) -> "Ledger":
         """Everything so far; a last line that a kill cut short is left out."""
-        ledger, cameras = cls(), {}
+        ledger, cameras, begun = cls(), {}, dict[int, float]()
         for line in path.read_text().split("\n")[:-1]:
             word, *rest = line.split()
             if word == "intend":
@@ -71,9 +85,36 @@ class Ledger:
                 ledger.obligations.append(
                     Obligation(name, cameras[name], ledger.intended[name], float(time_s), int(run))
                 )
-            elif word == "open":
-                ledger.opens.append(float(rest[0]))
+                ledger._note_alive(int(run), float(time_s), begun)
+            elif word == "commit":
+                ledger._note_alive(int(rest[2]), float(rest[1]), begun)
+                if rest[0] == "begins":
+                    begun[int(rest[2])] = float(rest[1])
+                else:
+                    begun.pop(int(rest[2]), None)
+            else:
+                ledger._note_other(word, rest)
         return ledger
+
+    def _note_other(self, word: str, rest: list[str]) -> None:
+        if word == "late":
+            self.latest[int(rest[1])] = float(rest[0])
+        elif word == "open":
+            self.opens.append(float(rest[0]))
+        elif word == "dropped":
+            self.dropped[int(rest[0])] = int(rest[1])
+        elif word == "refused":
+            self.refused.add(rest[0])
+
+    def _note_alive(self, run: int, now_s: float, begun: dict[int, float]) -> None:
+        self.last_signs[run] = max(now_s, self.last_signs.get(run, now_s))
+        if run in begun:
+            self.longest_commits[run] = max(now_s - begun[run], self.longest_commits.get(run, 0.0))
+
+    def window_s(self, interval_s: float) -> float:
+        """How old at most may be what a death costs: the interval, and what the machine took beside it."""
+        commit_s = min(_LONGEST_COMMIT_S, max(self.longest_commits.values(), default=0.0))
+        return interval_s + commit_s + max(self.latest.values(), default=0.0)
 
 
 @dataclass

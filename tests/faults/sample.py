@@ -1,7 +1,8 @@
 """A small outbox over one SQLite table, with a defect planted in it, for the tests of the kit itself.
 
 Defects: `careless` (synchronous=OFF), `lazy` (synchronous=NORMAL), `hasty` (forgets before the sink has acknowledged),
-`slow` (commits ten times as late as it says), `forgetful` (after a failed write, what was to be written is gone),
+`slow` and `late` (commit ten times, and twice, as late as they say), `forgetful` (after a failed write, what was to be
+written is gone),
 `doubling` (forgets what was delivered only now and then).
 """
 
@@ -18,6 +19,8 @@ from agent.outbox import OutboxStatus
 
 _SYNCHRONOUS = {"careless": "OFF", "lazy": "NORMAL"}
 _LAZY_BATCHES = 20
+_PAUSES = {"slow": 10.0, "late": 2.0}
+"""From one commit to the next, in commit intervals; half of one is as good as it says."""
 
 
 class SampleOutbox:
@@ -25,7 +28,7 @@ class SampleOutbox:
 
     def __init__(self, path: Path, commit_interval_s: float, clock: Clock, defect: str) -> None:
         self._path = path
-        self._interval_s = commit_interval_s * (20 if defect == "slow" else 1)
+        self._interval_s = commit_interval_s * _PAUSES.get(defect, 0.5)
         self._clock = clock
         self._defect = defect
         self._lock = threading.RLock()
@@ -63,8 +66,15 @@ class SampleOutbox:
         self._stored = self._db().execute("SELECT count(*) FROM waiting").fetchone()[0]
         return True
 
-    def open(self) -> None:
+    def claim(self) -> None:
         """Nothing to do before the first use."""
+
+    def verify(self) -> None:
+        """Nor here."""
+
+    def saved(self) -> bool:
+        with self._lock:
+            return not self._fresh
 
     def put(self, delivery: Delivery) -> None:
         with self._lock:
@@ -81,7 +91,7 @@ class SampleOutbox:
         while not pulse.stopping.is_set():
             pulse.beat()
             self.commit()
-            self._clock.wait(pulse.stopping, self._interval_s / 2)
+            self._clock.wait(pulse.stopping, self._interval_s)
         self.commit()
 
     def peek(self, limit: int, timeout_s: float) -> Sequence[Delivery]:

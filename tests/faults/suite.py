@@ -3,7 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from faults import case_clock, case_disk, case_flaps, case_kills, case_power, case_space, case_week, week
+from faults import (
+    case_clock,
+    case_disk,
+    case_flaps,
+    case_full,
+    case_gone,
+    case_kills,
+    case_power,
+    case_space,
+    case_week,
+    week,
+)
 from faults.table import Row, World
 from real import broker
 
@@ -22,7 +33,7 @@ _QUICK = {"speed": 20.0, "down_s": 1.0, "up_s": 0.7, "ack_timeout_s": 1.0, "conn
 
 CASES = {
     "kills": Case(
-        lambda world: case_kills.run(world, kills=200, over_mqtt=40 if not broker.MISSING else 0),
+        lambda world: case_kills.run(world, kills=200, real=50, over_mqtt=40 if not broker.MISSING else 0),
         lambda world: case_kills.run(world, kills=12),
     ),
     "flaps": Case(
@@ -39,6 +50,15 @@ CASES = {
     "disk": Case(
         case_disk.run,
         lambda world: case_disk.run(world, share=0.02),
+    ),
+    "gone": Case(
+        case_gone.run,
+        lambda world: case_gone.run(world, shapes=2),
+    ),
+    "full": Case(
+        case_full.run,
+        case_full.run,
+        needs_library=False,
     ),
     "space": Case(
         case_space.run,

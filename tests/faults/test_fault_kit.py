@@ -129,15 +129,19 @@ def found(run: Any, world: World, defect: str, **size: Any) -> str:
 
 
 def test_an_outbox_that_forgets_before_the_sink_has_answered_loses_at_a_kill(world: World) -> None:
-    assert " lost" in found(case_kills.run, world, "hasty", kills=10)
+    assert " lost" in found(case_kills.run, world, "hasty", kills=10, real=0)
 
 
 def test_an_outbox_that_commits_late_loses_more_than_is_stated(world: World) -> None:
-    assert " lost" in found(case_kills.run, world, "slow", kills=7)
+    assert " lost" in found(case_kills.run, world, "slow", kills=7, real=0)
+
+
+def test_an_outbox_that_commits_twice_as_late_as_stated_is_found_at_real_speed(world: World) -> None:
+    assert "real speed" in found(case_kills.run, world, "late", kills=0)
 
 
 def test_an_outbox_that_forgets_late_sends_more_than_was_in_flight_twice(world: World) -> None:
-    assert "twice outside the in-flight window" in found(case_kills.run, world, "doubling", kills=10)
+    assert "twice outside the in-flight window" in found(case_kills.run, world, "doubling", kills=10, real=0)
 
 
 @pytest.mark.parametrize("defect", ["careless", "lazy"])

@@ -94,11 +94,13 @@ def main(folder: Path, count: int) -> dict[str, float]:
     path, clock, limits = folder / "outbox.db", HandClock(), Limits(max_age_s=_MAX_AGE_S)
     begun_s, begun_mb = time.monotonic(), memory_mb("VmRSS")
     outbox = Outbox(Store(path, clock, "boot"), limits, clock)
-    outbox.open()
+    outbox.claim()
+    outbox.verify()
     put_all(outbox, clock, count)
     put_s, disk_mb = time.monotonic() - begun_s, path.stat().st_size / 1e6
     again = Outbox(Store(path, clock, "boot"), limits, clock)
-    again.open()
+    again.claim()
+    again.verify()
     opened_s = time.monotonic() - begun_s - put_s
     counts = receive(again)
     left = again.status()
