@@ -142,25 +142,6 @@ def test_a_version_that_worked_is_remembered_so_that_a_reconnect_is_one_connecti
         sink.close()
 
 
-def test_after_a_refusal_mqtt_5_is_tried_again(tmp_path: Path, make: Sinks) -> None:
-    broker = Broker(tmp_path / "b", users={"agent": "right"}).start()
-    (tmp_path / "password").write_text("right")
-    try:
-        with world.without_mqtt5(broker, bytes.fromhex("2003008400")) as gate:
-            sink = make(gate.port, username="agent", password={"file": "password"})
-            sink.open()
-            sink.close()
-            gate.refusal = None
-            (tmp_path / "password").write_text("wrong")
-            refused(sink)
-            (tmp_path / "password").write_text("right")
-            sink.open()
-            assert "as vedette-porch (p5" in broker.log()
-            sink.close()
-    finally:
-        broker.stop()
-
-
 def test_a_broker_that_was_renewed_is_found_to_know_mqtt_5_within_a_day(plain: Broker, tmp_path: Path) -> None:
     clock = Shifted()
     with world.without_mqtt5(plain, bytes.fromhex("2003008400")) as gate, Sinks(tmp_path, clock) as make:
