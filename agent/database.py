@@ -112,7 +112,10 @@ class Database:
 
     def _connected(self) -> sqlite3.Connection:
         make_folder(self.path.parent)
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with contextlib.suppress(FileExistsError):  # only a new one: to close a file gives up SQLite's locks on it
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with contextlib.suppress(FileNotFoundError):  # what cannot be forgotten is not handed out; SQLite would read on
+            os.close(os.open(_with(self.path, "-wal"), os.O_RDWR | os.O_CLOEXEC))
         connection = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(connection)
