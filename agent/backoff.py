@@ -24,7 +24,13 @@ class Pauses:
     """Attempts that may begin within any 60 s; None: as many as the pauses give."""
 
 
-CAMERA: Final = Pauses(0.5, 30.0)
+ABSENT: Final = Pauses(0.5, 1.0)
+"""A camera that is looked for."""
+LOST: Final = Pauses(0.5, 2.0)
+"""A camera that is opened again. What ran into a limit has taken its time already."""
+BROKEN: Final = Pauses(0.5, 30.0)
+REFUSED: Final = Pauses(30.0, 60.0)
+"""Some cameras lock a user out for half an hour after five to ten wrong passwords, and forget them after minutes."""
 REMOTE: Final = Pauses(1.0, 30.0, attempts_a_minute=6)
 """A broker or a server."""
 DISK: Final = Pauses(0.5, 5.0)

@@ -125,7 +125,9 @@ def _try_source(options: Options, context: Context) -> str:
     source = plugins.build_source(options, context)
     try:
         source.open()
-        height, width = source.read().shape[:2]
+        while (pixels := source.read()) is None:  # a source ends this itself: see Source
+            pass
+        height, width = pixels.shape[:2]
         return f"gives pictures of {width}x{height} ({imaging.opencv_summary()})"
     finally:
         source.close()

@@ -3,7 +3,11 @@
 error              raised by          handled by           what happens
 -----------------  -----------------  -------------------  ---------------------------------------------
 ConfigError        config, plugins    cli                  exit 78; systemd does not restart
-SourceLost         a source           supervisor           reopened with back-off, others go on
+SourceLost         a source           supervisor           reopened within seconds, others go on
+SourceAbsent       a source           supervisor           looked for every second
+SourceBroken       a source           supervisor           reopened ever more rarely
+SourceRefused      a source           supervisor           reopened every minute
+LibraryMissing     a reader           isolation            another Python is tried, else as ConfigError
 SourceEnded        a source           supervisor           the camera is done; the last one ends the run
 FrameUnreadable    a source           pipeline             counted, the next frame is read
 EngineUnavailable  an engine          pipeline, link       counts against the link; the local run answers
@@ -53,12 +57,28 @@ class ConfigError(AgentError):
         self.problems = problems
 
 
+class LibraryMissing(ConfigError):
+    """This Python has not what is needed to read the camera."""
+
+
 class SourceError(AgentError):
     """A camera could not give a frame."""
 
 
 class SourceLost(SourceError):
     """The camera is gone for now: reopen it later."""
+
+
+class SourceAbsent(SourceLost):
+    """There is nothing to be opened: no device, nobody at that address. To look again costs next to nothing."""
+
+
+class SourceBroken(SourceLost):
+    """The camera is there and gives nothing of use, or what reads it has crashed. To try again has its cost."""
+
+
+class SourceRefused(SourceLost):
+    """The camera says no: a wrong password. Cameras lock out those who try too often."""
 
 
 class SourceEnded(SourceError):

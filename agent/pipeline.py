@@ -16,7 +16,7 @@ from traceback import format_exception
 
 from agent.case import Candidate
 from agent.clock import Clock
-from agent.errors import ConfigError, EngineBroken, EngineError, FrameUnreadable, SourceLost
+from agent.errors import ConfigError, EngineBroken, EngineError, FrameUnreadable, SourceBroken
 from agent.flow import Answer, Decision, Fate, Frame, Result, Route
 from agent.handoff import Bell, LatestFrame, OrderedResults
 from agent.ladder import Ladder
@@ -88,8 +88,6 @@ class Pipeline:
         """Read frames until told to stop. Raises SourceLost, SourceEnded."""
         try:
             self._source.open()
-            self.telemetry.note_online(online=True)
-            _log.info("camera %s open", self.camera)
             due_s = self._clock.now()
             while not pulse.stopping.is_set():
                 pulse.beat()
@@ -99,7 +97,7 @@ class Pipeline:
         except ConfigError as error:
             if self._shared.one_camera and self.telemetry.status().captured == 0:
                 raise
-            raise SourceLost(str(error)) from error  # one camera's fault ends no other's work
+            raise SourceBroken(str(error)) from error  # one camera's fault ends no other's work
         finally:
             self.telemetry.note_online(online=False)
             self._source.close()
@@ -114,13 +112,17 @@ class Pipeline:
         return max(due_s, now_s - 1 / self._source.pace_fps) + 1 / self._source.pace_fps
 
     def capture_one(self) -> None:
-        """Read one frame into the slot; what it pushes out ends there."""
+        """Read one frame into the slot, if there is one; what it pushes out ends there."""
         try:
             pixels = self._source.read()
         except FrameUnreadable as error:
             self.telemetry.note_unreadable()
             self._damper.note("unreadable", f"camera {self.camera}: {error}; counted and left out")
             return
+        if pixels is None:
+            return
+        if self.telemetry.note_online(online=True):
+            _log.info("camera %s gives pictures of %dx%d", self.camera, pixels.shape[1], pixels.shape[0])
         clock = self._clock
         frame = Frame(self.camera, self._seq, clock.now(), clock.wall(), clock.synchronized(), pixels)
         self._seq += 1

@@ -40,10 +40,10 @@ class Source(Protocol):
     def open(self) -> None:
         """Get ready to read. Raises SourceLost (try again later) or ConfigError (a person must act)."""
 
-    def read(self) -> Pixels:
-        """The next picture, (height, width, 3) uint8 BGR, owned by the caller.
+    def read(self) -> Pixels | None:
+        """The next picture, (height, width, 3) uint8 BGR, owned by the caller; None: none has come for a moment.
 
-        Raises SourceLost, SourceEnded, FrameUnreadable.
+        Raises SourceLost, SourceEnded, FrameUnreadable, ConfigError.
         """
 
     def close(self) -> None:

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from agent import backoff
 from agent.backoff import Backoff, Pauses
 from agent.clock import Clock
-from agent.errors import AgentError, Cause, SinkUnavailable, SourceEnded, SourceLost
+from agent.errors import (
+    AgentError,
+    Cause,
+    SinkUnavailable,
+    SourceAbsent,
+    SourceBroken,
+    SourceEnded,
+    SourceLost,
+    SourceRefused,
+)
 from agent.logs import Damper
 from agent.loop import Loop, Pulse, Stage
 
@@ -104,6 +113,7 @@ class Supervisor:
 
 
 def _pauses_after(error: SourceLost | SinkUnavailable) -> Pauses:
-    if isinstance(error, SourceLost):
-        return backoff.CAMERA
-    return backoff.DISK if error.cause is Cause.DISK else backoff.REMOTE
+    if isinstance(error, SinkUnavailable):
+        return backoff.DISK if error.cause is Cause.DISK else backoff.REMOTE
+    kinds = {SourceAbsent: backoff.ABSENT, SourceBroken: backoff.BROKEN, SourceRefused: backoff.REFUSED}
+    return kinds.get(type(error), backoff.LOST)

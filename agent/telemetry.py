@@ -44,10 +44,11 @@ class CameraTelemetry:
         self._reasons: Counter[Reason] = Counter()
         self._recent: deque[Result] = deque(maxlen=_RECENT)
 
-    def note_online(self, *, online: bool) -> None:
-        """The camera is open, or is not any more."""
+    def note_online(self, *, online: bool) -> bool:
+        """The camera gives pictures, or does not any more; whether that is new."""
         with self._lock:
-            self._online = online
+            was, self._online = self._online, online
+            return was is not online
 
     def note_captured(self) -> None:
         """A frame came from the camera."""

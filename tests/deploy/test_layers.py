@@ -20,7 +20,7 @@ PYPROJECT = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
 """Read as text: Python 3.10 has no tomllib."""
 ABOVE_THE_CORE = {"__init__", "__main__", "cli", "console", "app", "check", "demo", "config", "plugins", "mistakes"}
 ABOVE_THE_CORE |= {"backlog", "explain", "chart", "history", "backfilling", "outboxes"}
-CORE_PACKAGES = {"backfill", "snapshots"}
+CORE_PACKAGES = {"backfill", "isolation", "snapshots"}
 BESIDE_THE_CORE = {"imaging", "options", "document", "package", "sdnotify", "trust"}
 """Each the home of a library or of a system's interface."""
 
@@ -38,6 +38,7 @@ _DECLARES = (
     "agent/config.py",
     "agent/package.py",
     "agent/sinks/_file_options.py",  # those that every sink with a file has
+    "agent/sources/_live_options.py",  # and every camera
     *_PLUGINS,
 )
 """The keys of the YAML files are declared with pydantic, a plugin's in the plugin."""
@@ -46,6 +47,7 @@ _EXPLAINS = ("agent/options.py", "agent/config.py", "agent/mistakes.py", *_PLUGI
 _COMPUTES = (
     "agent/flow.py",  # a picture's type is part of the vocabulary
     "agent/imaging.py",
+    "agent/isolation/channel.py",  # pixels in a shared memory
     "agent/engines/*.py",
     "agent/sources/*.py",
     "agent/check.py",  # makes the picture of a probe
