@@ -7,7 +7,6 @@ It is written when a camera sees a class that is new to it, so in a week about a
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Final
 from agent import logs
 from agent.clock import Clock
 from agent.flow import Subject
-from agent.folder import make_folder, sync_folder
+from agent.folder import make_folder, sync_folder, write_whole
 from agent.states import States
 
 _log = logging.getLogger(__name__)
@@ -72,11 +71,7 @@ class Classes:
         beside = self._path.with_name(self._path.name + ".new")
         try:
             make_folder(self._path.parent)
-            with beside.open("wb") as file:
-                file.write(body.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            beside.rename(self._path)
+            write_whole(self._path, body.encode(), beside=beside)
             sync_folder(self._path.parent)
         except OSError as error:
             if self._write_at_s == -inf:

@@ -1,4 +1,4 @@
-"""Folders that outlast a power cut: a new name is on the medium only when the folder that holds it is. No state."""
+"""Folders and files that outlast a power cut: a new name is on the medium only when its folder is. No state."""
 
 import os
 from pathlib import Path
@@ -22,3 +22,12 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
     folder.mkdir(mode, parents=True, exist_ok=True)
     for each in reversed(missing):
         sync_folder(each.parent)
+
+
+def write_whole(path: Path, content: bytes, *, beside: Path, mode: int = 0o666) -> None:
+    """Write the file whole or not at all: beside, synced, then renamed. Its folder is not synced. Raises OSError."""
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing on a shared machine
+settings.load_profile("unhurried")
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -18,7 +18,7 @@ from agent import logs
 from agent.backfill import kept
 from agent.backfill.kept import Kept
 from agent.clock import Clock
-from agent.folder import make_folder
+from agent.folder import make_folder, write_whole
 from agent.stamp import Stamp, elapsed_s
 
 _log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class Keep:
         path = self._folder / entry.name
         try:
             make_folder(self._folder, 0o700)
-            _write(path, content)
+            write_whole(path, content, beside=path.with_suffix(_BESIDE), mode=0o600)
         except OSError as error:
             self._note_disk(error)
             self._remove(path.with_suffix(_BESIDE))
@@ -254,13 +254,3 @@ def _entry(path: Path, number: int, step: str) -> Entry:
     if file_bytes != len(line) + size_bytes:
         raise kept.Torn("it has another length than it states")
     return Entry(number, Step(step), size_bytes, file_bytes, taken)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all; pictures are nobody else's business."""
-    beside = path.with_suffix(_BESIDE)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)

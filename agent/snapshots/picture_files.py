@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from agent.folder import write_whole
 from agent.snapshots import caption
 
 _BLOCK_BYTES: Final = 4096
@@ -22,12 +23,7 @@ def find(folder: Path) -> Iterator[Path]:
 
 def write(path: Path, content: bytes) -> int:
     """Write beside, sync, rename; the bytes that the file takes on the disk. Raises OSError."""
-    beside = path.with_name(path.name + caption.BESIDE)
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)
+    write_whole(path, content, beside=path.with_name(path.name + caption.BESIDE))
     return size_of(path)
 
 
