@@ -189,7 +189,7 @@ def test_a_replay_that_is_killed_has_put_back_all_or_nothing(path: Path, tmp_pat
     assert waiting(path) == WAITING + PUT_BACK
     dice = random.Random(SEED)  # noqa: S311 - moments, not secrets
     ended = Counter[int]()
-    for _ in range(8):
+    for _ in range(5):
         outbox(tmp_path, "purge", "mqtt-1", "--yes")
         fill(path, WAITING)
         killed_at(dice.uniform(0, 1.2 * within_s), tmp_path, "replay", "mqtt-1", file)
@@ -207,7 +207,7 @@ def test_a_purge_that_is_killed_has_thrown_away_all_or_nothing(path: Path, tmp_p
     assert waiting(path) == PUT_BACK // 2
     dice = random.Random(SEED)  # noqa: S311 - moments, not secrets
     ended = Counter[int]()
-    for _ in range(8):
+    for _ in range(5):
         outbox(tmp_path, "purge", "mqtt-1", "--yes")
         fill(path, PUT_BACK)
         killed_at(dice.uniform(0, 1.2 * within_s), tmp_path, "purge", "mqtt-1", "--camera", "gate", "--yes")
