@@ -423,7 +423,7 @@ def test_a_kill_at_any_moment_leaves_no_half_picture_and_the_cap_holds(tmp_path:
             child.kill()
         assert (said, child.returncode) == (b"half:\n", -signal.SIGKILL), "what the kill before has left is gone"
         _are_whole(files(tmp_path))
-    assert max(seqs(tmp_path)) > 10 * MB, "it wrote in the last runs"
+    assert max(seqs(tmp_path)) > 5 * MB, "it wrote in the last runs"
 
 
 def _are_whole(found: list[Path]) -> None:
