@@ -39,6 +39,10 @@ from agent.stamp import boot_id
 from agent.states import States
 from agent.supervisor import Supervisor
 from agent.uplink import MOST_ERRANDS, Uplink
+from agent.view.crop import Crop
+from agent.view.motion import MotionGate
+from agent.view.shutter import Shutter
+from agent.view.view import View
 
 _log = logging.getLogger(__name__)
 EXIT_DONE, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
@@ -169,7 +173,27 @@ def _pipeline(camera: CameraConfig, context: Context, shared: Shared, classes: C
         cloud = shared.uplink.engine
         ladder = Ladder(imaging.encode, cloud.longest_px, cloud.finest_quality)
     known = () if classes is None else classes.of(camera.name)
-    return Pipeline(camera.name, plugins.build_source(camera.source, context), shared, ladder=ladder, known=known)
+    source = plugins.build_source(camera.source, context)
+    return Pipeline(camera.name, source, shared, ladder=ladder, known=known, shutter=_shutter(camera))
+
+
+def _view(camera: CameraConfig) -> View:
+    """What its pictures show."""
+    return View(
+        imaging.turned,
+        imaging.cover,
+        rotate=camera.rotate,
+        crop=None if camera.crop is None else Crop(*camera.crop),
+        masks=[mask.mask for mask in camera.masks or ()],
+    )
+
+
+def _shutter(camera: CameraConfig) -> Shutter:
+    """Which of its pictures become frames."""
+    gate = None if camera.motion is None else MotionGate(camera.motion.sensitivity, imaging.small_grey)
+    return Shutter(
+        _view(camera), fps=camera.fps, gate=gate, hours=None if camera.schedule is None else camera.schedule.hours
+    )
 
 
 def _snapshots(config: Config, context: Context) -> Snapshots | None:

@@ -25,6 +25,7 @@ from agent import document, plugins
 from agent.backfill.doubt import Doubt, Judge
 from agent.backfill.keep import Limits
 from agent.budget import Caps
+from agent.camera_options import LookConfig
 from agent.document import Document
 from agent.errors import ConfigError
 from agent.flow import Route
@@ -57,7 +58,7 @@ def _host_name() -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()).strip("-_")[:63] or "agent"
 
 
-class CameraConfig(Options):
+class CameraConfig(LookConfig):
     """One camera."""
 
     name: Name = Field(description="the camera's name in results and topics: letters, digits, - and _")

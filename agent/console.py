@@ -144,6 +144,7 @@ def _counts(status: CameraStatus) -> str:
         "late": status.late,
         "failed": status.fates.get(Fate.FAILED, 0),
         "unreadable": status.unreadable,
+        **{why.value: count for why, count in status.held.items()},
     }
     return f"{rate}{counts}" + "".join(f" {name} {count}" for name, count in others.items() if count)
 

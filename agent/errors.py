@@ -5,7 +5,8 @@ error              raised by          handled by           what happens
 ConfigError        config, plugins    cli                  exit 78; systemd does not restart
 SourceLost         a source           supervisor           reopened within seconds, others go on
 SourceAbsent       a source           supervisor           looked for every second
-SourceBroken       a source           supervisor           reopened ever more rarely
+SourceBroken       a source           supervisor           reopened within seconds, as SourceLost
+SourceCrashed      isolation          supervisor           reopened ever more rarely
 SourceRefused      a source           supervisor           reopened every minute
 LibraryMissing     a reader           isolation            another Python is tried, else as ConfigError
 SourceEnded        a source           supervisor           the camera is done; the last one ends the run
@@ -74,7 +75,11 @@ class SourceAbsent(SourceLost):
 
 
 class SourceBroken(SourceLost):
-    """The camera is there and gives nothing of use, or what reads it has crashed. To try again has its cost."""
+    """The camera is there and gives nothing of use. One that is starting does so for a while."""
+
+
+class SourceCrashed(SourceLost):
+    """What reads the camera has ended without a word. To try again has its cost, and seldom another end."""
 
 
 class SourceRefused(SourceLost):

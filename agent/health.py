@@ -69,6 +69,7 @@ def _camera(status: CameraStatus) -> dict[str, Any]:
     return {
         "online": status.online,
         "captured": status.captured,
+        "held_back": {why.value: count for why, count in status.held.items()},
         "fates": {fate.value: count for fate, count in status.fates.items()},
         "fps": None if status.rate_fps is None else round(status.rate_fps, 2),
         "latency_ms": None if status.recent_ms is None else round(status.recent_ms, 1),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from agent.errors import FrameUnreadable, SourceLost
 from agent.flow import Picture, Pixels, Prediction
 from agent.snapshots.annotation import Mark, marks_of
+from agent.view.view import Fill
 
 # OpenCV and FFmpeg print to standard error by themselves, past redaction and damping, some lines with the camera's
 # whole address. Our own errors say it instead. Both are read once, before the first use.
@@ -26,6 +27,9 @@ GREY = 114
 """The padding value YOLOv8 models are trained with."""
 
 
+_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+_PARTS, _PART_PX = 8, 16
+_SMALL_PX = 160
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _LETTER_SHARE = 1 / 45
 _LETTER_LEAST_PX = 9
@@ -39,13 +43,26 @@ _LONGEST_COMMENT_BYTES = 65_533
 
 class _Capture(Protocol):
     def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
-    def read(self) -> tuple[bool, Pixels]: ...
+    def grab(self) -> bool: ...
+    def retrieve(self) -> tuple[bool, Pixels]: ...
     def get(self, prop: int) -> float: ...
+    def set(self, prop: int, value: float) -> bool: ...
     def release(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a V4L2 device is to send."""
+
+    fourcc: str
+    """YUYV, MJPG or another of V4L2's four letters."""
+    width: int
+    height: int
+    fps: float
+
+
 class Video:
-    """An open video file, device or network stream. One thread."""
+    """An open video file, device or pipeline. One thread."""
 
     def __init__(self, capture: _Capture) -> None:
         self._capture = capture
@@ -56,14 +73,38 @@ class Video:
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         return fps if np.isfinite(fps) and 0 < fps <= 1000 else None  # noqa: PLR2004 - some containers state ticks
 
+    def negotiate(self, wanted: Format) -> Format:
+        """Ask the device for a format; what it grants. The codec comes first: sizes and rates depend on it."""
+        self._capture.set(cv2.CAP_PROP_FOURCC, _code_of(wanted.fourcc))
+        self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, wanted.width)
+        self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wanted.height)
+        self._capture.set(cv2.CAP_PROP_FPS, wanted.fps)
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        fourcc = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
+        width, height = (int(self._capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        return Format(fourcc, width, height, self.fps or 0.0)
+
+    def grab(self) -> bool:
+        """Wait for the next picture, undecoded where the device allows it; False: there is none."""
+        return self._capture.grab()
+
+    def picture(self) -> Pixels | None:
+        """The picture that was grabbed as (height, width, 3) uint8 BGR; None: it cannot be decoded."""
+        ok, pixels = self._capture.retrieve()
+        return as_bgr(pixels) if ok and pixels is not None and pixels.size else None
+
     def read(self) -> Pixels | None:
         """The next picture as (height, width, 3) uint8 BGR, or None when there is none."""
-        ok, pixels = self._capture.read()
-        return as_bgr(pixels) if ok and pixels is not None and pixels.size else None
+        return self.picture() if self.grab() else None
 
     def close(self) -> None:
         """Let go of the device or file."""
         self._capture.release()
+
+
+def _code_of(fourcc: str) -> int:
+    """Four letters as V4L2's number, the first in the lowest byte."""
+    return int.from_bytes(fourcc.encode("ascii"), "little")
 
 
 def open_video(path: Path) -> Video:
@@ -71,21 +112,20 @@ def open_video(path: Path) -> Video:
     return _opened(cv2.VideoCapture(str(path)), str(path), f"is it a video? Try: ffprobe {path}")
 
 
-def open_stream(url: str, *, name: str, timeout_s: float) -> Video:
-    """Open an RTSP or HTTP address. Raises SourceLost, which calls it `name`: `url` may hold a password."""
-    limit_ms = max(1, int(timeout_s * 1000))
-    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
-    if cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends():
-        capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
-    else:  # a device's own cv2 may have GStreamer alone, which takes no limits
-        capture = cv2.VideoCapture(url)
-    return _opened(capture, name, "is it switched on, and are address, user and password right?")
-
-
 def open_device(path: Path) -> Video:
     """Open a V4L2 device such as /dev/video0. Raises SourceLost."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
-    return _opened(capture, str(path), "does another program use it, and is the agent's user in the group video?")
+    return _opened(capture, str(path), "does another program use it, and is it a camera?")
+
+
+def open_pipeline(pipeline: str, *, name: str) -> Video:
+    """Open a GStreamer pipeline that ends in an appsink. Raises SourceLost."""
+    return _opened(cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER), name, "does another program use the camera?")
+
+
+def has_gstreamer() -> bool:
+    """Whether this OpenCV can open pipelines. The one from PyPI cannot."""
+    return cv2.CAP_GSTREAMER in cv2.videoio_registry.getBackends()
 
 
 def _opened(capture: cv2.VideoCapture, name: str, advice: str) -> Video:
@@ -203,6 +243,51 @@ def _ink(mark: Mark) -> tuple[int, int, int]:
     blue, green, red = mark.colour_bgr
     light = 0.114 * blue + 0.587 * green + 0.299 * red > 128  # noqa: PLR2004 - half of 255
     return (0, 0, 0) if light else (255, 255, 255)
+
+
+def turned(pixels: Pixels, degrees: int) -> Pixels:
+    """`pixels` turned clockwise by 90, 180 or 270 degrees. Raises FrameUnreadable."""
+    try:
+        return cast("Pixels", cv2.rotate(pixels, _TURNS[degrees]))
+    except cv2.error as error:  # such as one that is too large for the memory
+        raise FrameUnreadable(f"the picture cannot be turned: {error.err}") from error
+
+
+def cover(pixels: Pixels, points: Sequence[tuple[float, float]], fill: Fill) -> None:
+    """Hide what lies within `points`, in pixels, in place. Raises FrameUnreadable: it could not be hidden.
+
+    Blurred and pixelated areas keep the same: the mean of 8 by 8 parts of the rectangle around them, or of larger ones
+    where those would be smaller than 16 pixels.
+    """
+    outline = np.rint(np.array(points)).astype(np.int32)
+    try:
+        if fill is Fill.BLACK:
+            cv2.fillPoly(pixels, [outline], (0, 0, 0))
+        else:
+            _coarsen(pixels, outline, smooth=fill is Fill.BLUR)
+    except cv2.error as error:
+        raise FrameUnreadable(f"a mask cannot be applied: {error.err}") from error
+
+
+def _coarsen(pixels: Pixels, outline: NDArray[np.int32], *, smooth: bool) -> None:
+    """Leave no detail inside the outline."""
+    left, top = np.maximum(outline.min(axis=0), 0)
+    right, bottom = np.minimum(outline.max(axis=0) + 1, (pixels.shape[1], pixels.shape[0]))
+    if left >= right or top >= bottom:
+        return
+    area = pixels[top:bottom, left:right]
+    height, width = area.shape[:2]
+    parts = tuple(max(1, min(_PARTS, side // _PART_PX)) for side in (width, height))
+    coarse = cv2.resize(area, parts, interpolation=cv2.INTER_AREA)
+    blind = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST)
+    inside = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(inside, [outline - (left, top)], 255)
+    area[inside > 0] = blind[inside > 0]
+
+
+def small_grey(pixels: Pixels) -> NDArray[np.uint8]:
+    """A grey picture at most 160 pixels long, each the mean of what it stands for."""
+    return cast("NDArray[np.uint8]", cv2.cvtColor(shrink(pixels, _SMALL_PX), cv2.COLOR_BGR2GRAY))
 
 
 def shrink(pixels: Pixels, longest_px: int) -> Pixels:

@@ -3,6 +3,7 @@
 The set of secrets is written at start-up and read by every thread that logs; it only grows.
 """
 
+import json
 import logging
 import re
 import threading
@@ -22,9 +23,14 @@ _URL_KEY = re.compile(
 
 
 def hide(secret: str) -> None:
-    """From now on `secret` appears in no log line, nor as a URL would have it."""
+    """From now on `secret` appears in no log line, nor as a URL, Python or JSON would have it."""
     if secret:
-        _HIDDEN.update((secret, quote(secret, safe="")))
+        _HIDDEN.update((secret, quote(secret), quote(secret, safe=""), repr(secret)[1:-1], json.dumps(secret)[1:-1]))
+
+
+def is_secret(text: str) -> bool:
+    """Whether `text` is a known secret, and nothing else."""
+    return text.strip() in _HIDDEN
 
 
 def redact(text: str) -> str:

@@ -126,6 +126,8 @@ class Secret(Options):
     def _exactly_one(self) -> "Secret":
         if sum(way is not None for way in (self.env, self.file, self.credential)) != 1:
             raise ValueError("give exactly one of env, file, credential")
+        if self.env is not None:
+            logs.hide(os.environ.get(self.env, "").strip())  # before any child gets this process's environment
         return self
 
     def reveal(self, base_dir: Path) -> str:

@@ -17,7 +17,7 @@ from traceback import format_exception
 from agent.case import Candidate
 from agent.clock import Clock
 from agent.errors import ConfigError, EngineBroken, EngineError, FrameUnreadable, SourceBroken
-from agent.flow import Answer, Decision, Fate, Frame, Result, Route
+from agent.flow import Answer, Decision, Fate, Frame, Pixels, Result, Route
 from agent.handoff import Bell, LatestFrame, OrderedResults
 from agent.ladder import Ladder
 from agent.lanes import Job, Lane
@@ -31,9 +31,11 @@ from agent.states import States
 from agent.telemetry import CameraTelemetry
 from agent.ticket import Ticket
 from agent.uplink import Uplink
+from agent.view.shutter import Held, Shutter
 
 _log = logging.getLogger(__name__)
 _IDLE_WAIT_S = 0.25
+_HOURS_WAIT_S = 1.0
 GIVE_UP_S = 8.0
 GIVE_UP_DEADLINES = 3.0
 """A late upload is not cut off, which would cost the connection: it has 8 s or 3 deadlines, whichever is longer."""
@@ -67,8 +69,18 @@ class Pipeline:
         *,
         ladder: Ladder | None = None,
         known: Iterable[str] = (),
+        shutter: Shutter | None = None,
     ) -> None:
-        """`known`: the classes of which an earlier run has told a count."""
+        """The camera is not opened yet.
+
+        Args:
+            camera: its name.
+            source: where its pictures come from.
+            shared: what it has in common with the others.
+            ladder: in which sizes its frames can be uploaded.
+            known: the classes of which an earlier run has told a count.
+            shutter: which pictures become frames, and how; None: all, as they are.
+        """
         self.camera = camera
         self.telemetry = CameraTelemetry()
         self.latest = LatestFrame(shared.bell)
@@ -77,6 +89,7 @@ class Pipeline:
         self._source = source
         self._shared = shared
         self._ladder = ladder
+        self._shutter = shutter or Shutter()
         self._stakes = Stakes()
         self._presence = Presence(shared.identity, known)
         self._clock = shared.clock
@@ -85,11 +98,19 @@ class Pipeline:
         self._damper = Damper(_log.warning, shared.clock.now)
 
     def capture(self, pulse: Pulse) -> None:
-        """Read frames until told to stop. Raises SourceLost, SourceEnded."""
+        """Read frames until told to stop, in the hours that the camera is used. Raises SourceLost, SourceEnded."""
+        while not pulse.stopping.is_set():
+            if self._shutter.open_now(self._clock):
+                self._watch(pulse)
+            else:
+                pulse.rest(_HOURS_WAIT_S)
+
+    def _watch(self, pulse: Pulse) -> None:
+        """Open the camera and read it, until told to stop or its hours are over."""
         try:
             self._source.open()
             due_s = self._clock.now()
-            while not pulse.stopping.is_set():
+            while not pulse.stopping.is_set() and self._shutter.open_now(self._clock):
                 pulse.beat()
                 due_s = self._await_turn(due_s, pulse)
                 if self._source.live or self.latest.wait_empty(self._clock, _IDLE_WAIT_S):
@@ -105,6 +126,7 @@ class Pipeline:
     def _await_turn(self, due_s: float, pulse: Pulse) -> float:
         """Wait until `due_s` where the runtime sets the pace; when the next frame is due."""
         if not self._source.pace_fps:
+            pulse.rest(self._shutter.wait_s(self._clock.now()))
             return due_s
         now_s = self._clock.now()
         if due_s > now_s:
@@ -114,7 +136,7 @@ class Pipeline:
     def capture_one(self) -> None:
         """Read one frame into the slot, if there is one; what it pushes out ends there."""
         try:
-            pixels = self._source.read()
+            pixels = self._picture()
         except FrameUnreadable as error:
             self.telemetry.note_unreadable()
             self._damper.note("unreadable", f"camera {self.camera}: {error}; counted and left out")
@@ -129,6 +151,18 @@ class Pipeline:
         self.telemetry.note_captured()
         if self.latest.put(frame) is not None:
             self.telemetry.note_dropped(Fate.OVERWRITTEN)
+
+    def _picture(self) -> Pixels | None:
+        """The next picture that is to be a frame, as everything but this function sees it. Raises SourceError."""
+        pixels = self._source.read()
+        if pixels is None:
+            return None
+        surplus = self._source.pace_fps and self._shutter.wait_s(self._clock.now())  # its scene goes on, whoever looks
+        seen = Held.SURPLUS if surplus else self._shutter.expose(pixels, self._clock.now())
+        if isinstance(seen, Held):
+            self.telemetry.note_held(seen)
+            return None
+        return seen
 
     def candidate(self, frame: Frame, *, waiting: bool = False) -> Candidate:
         """What the router needs to know of `frame`."""

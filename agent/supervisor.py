@@ -7,6 +7,7 @@ import logging
 import random
 import threading
 from collections.abc import Sequence
+from typing import Final
 
 from agent import backoff
 from agent.backoff import Backoff, Pauses
@@ -17,6 +18,7 @@ from agent.errors import (
     SinkUnavailable,
     SourceAbsent,
     SourceBroken,
+    SourceCrashed,
     SourceEnded,
     SourceLost,
     SourceRefused,
@@ -27,6 +29,14 @@ from agent.loop import Loop, Pulse, Stage
 _log = logging.getLogger(__name__)
 HANG_LIMIT_S = 30.0
 """A loop that has not come round for so long is stuck, and the watchdog is no longer fed. A Loop may ask for more."""
+
+
+_PAUSES: Final = {
+    SourceAbsent: backoff.ABSENT,
+    SourceBroken: backoff.BROKEN,
+    SourceCrashed: backoff.CRASHED,
+    SourceRefused: backoff.REFUSED,
+}
 
 
 class Supervisor:
@@ -115,5 +125,4 @@ class Supervisor:
 def _pauses_after(error: SourceLost | SinkUnavailable) -> Pauses:
     if isinstance(error, SinkUnavailable):
         return backoff.DISK if error.cause is Cause.DISK else backoff.REMOTE
-    kinds = {SourceAbsent: backoff.ABSENT, SourceBroken: backoff.BROKEN, SourceRefused: backoff.REFUSED}
-    return kinds.get(type(error), backoff.LOST)
+    return _PAUSES.get(type(error), backoff.LOST)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from agent.flow import Fate, Reason, Result, Route
+from agent.view.shutter import Held
 
 _RECENT = 50
 
@@ -18,6 +19,8 @@ class CameraStatus:
     captured: int
     fates: dict[Fate, int]
     unreadable: int
+    held: dict[Held, int]
+    """Pictures that were held back, and never were frames."""
     corrections: int
     routes: dict[Route, int]
     reasons: dict[Reason, int]
@@ -37,6 +40,7 @@ class CameraTelemetry:
         self._online = False
         self._captured = 0
         self._unreadable = 0
+        self._held: Counter[Held] = Counter()
         self._corrections = 0
         self._late = 0
         self._fates: Counter[Fate] = Counter()
@@ -59,6 +63,11 @@ class CameraTelemetry:
         """Something came that is no picture."""
         with self._lock:
             self._unreadable += 1
+
+    def note_held(self, why: Held) -> None:
+        """A picture came and is no frame."""
+        with self._lock:
+            self._held[why] += 1
 
     def note_dropped(self, fate: Fate) -> None:
         """A frame ended before it was admitted."""
@@ -88,6 +97,7 @@ class CameraTelemetry:
                 captured=self._captured,
                 fates=dict(self._fates),
                 unreadable=self._unreadable,
+                held=dict(self._held),
                 corrections=self._corrections,
                 routes=dict(self._routes),
                 reasons=dict(self._reasons),

@@ -5,12 +5,10 @@ doubt whose turn it is, and a picture that nobody wants is neither converted nor
 is left behind, however the two end. Each end belongs to one thread.
 """
 
-import contextlib
 import fcntl
 import json
 import mmap
 import os
-import select
 import socket
 import struct
 from collections.abc import Mapping
@@ -37,12 +35,12 @@ def pair() -> tuple[socket.socket, socket.socket, int]:
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         memory = os.memfd_create("vedette-picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        # A picture that its writer cut short while it is read would end the agent with SIGBUS.
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     except OSError:
         mine.close()
         theirs.close()
         raise
-    # A picture that its writer cut short while it is read would end the agent with SIGBUS.
-    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     return mine, theirs, memory
 
 
@@ -57,7 +55,7 @@ class _Memory:
     def pixels(self, height: int, width: int) -> Pixels:
         """(height, width, 3) pixels of the memory itself. Raises Gone: it is not so large."""
         size_bytes = height * width * 3
-        if not 0 < size_bytes <= os.fstat(self._descriptor).st_size:
+        if not 0 < size_bytes <= min(MOST_BYTES, os.fstat(self._descriptor).st_size):
             raise Gone(f"a picture of {width}x{height} is not in the memory")
         if self._map is None or len(self._map) < size_bytes:
             self._map = mmap.mmap(self._descriptor, size_bytes, access=self._access)  # the old one goes with its views
@@ -69,8 +67,11 @@ class _Memory:
             os.ftruncate(self._descriptor, size_bytes)
 
     def close(self) -> None:
-        self._map = None
-        os.close(self._descriptor)
+        """May be called again: by then the number may be another file's."""
+        if self._descriptor >= 0:
+            self._map = None
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 class AgentEnd:
@@ -108,7 +109,7 @@ class AgentEnd:
                 return np.array(self._memory.pixels(height, width))
             if message[:1] == _WORDS_KIND:
                 return dict(json.loads(message[1:]))
-        except (OSError, ValueError, struct.error) as error:
+        except (OSError, ValueError, TypeError, RecursionError, struct.error) as error:
             raise Gone(str(error)) from error
         raise Gone("it closed the connection" if not message else "it says what is not understood")
 
@@ -119,7 +120,7 @@ class AgentEnd:
             return self._connection.recv(_LONGEST_WORDS)
 
     def close(self) -> None:
-        """The reader sees it at its next picture."""
+        """The reader sees it at its next picture. May be called again."""
         self._connection.close()
         self._memory.close()
 
@@ -143,12 +144,15 @@ class ReaderEnd:
 
     def wanted(self) -> bool:
         """Whether a picture is asked for. Raises Gone."""
-        if not select.select([self._connection], [], [], 0.0)[0]:
+        try:
+            asked = self._connection.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
             return False
-        with contextlib.suppress(OSError):
-            if self._connection.recv(1):
-                return True
-        raise Gone("the agent is not there any more")
+        except OSError as error:
+            raise Gone(str(error)) from error
+        if not asked:
+            raise Gone("the agent is not there any more")
+        return True
 
     def put(self, pixels: Pixels) -> None:
         """Hand over a picture that was asked for. Raises Gone, ValueError: it is none."""

@@ -4,13 +4,13 @@ import zlib
 
 from agent.flow import Pixels
 
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.4
 _EVERY_ROW = 7
 """Of a picture that lives, sensor noise and compression change more than what lies between two such rows."""
 
 
 class Freeze:
-    """Looks once a second."""
+    """Looks often enough to know within a second."""
 
     def __init__(self, limit_s: float) -> None:
         """`limit_s`: a picture that stays the same for so long is frozen; 0: never."""

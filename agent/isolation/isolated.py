@@ -7,14 +7,15 @@ Owner: the camera's thread.
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from agent import errors, logs
 from agent.clock import Clock
 from agent.errors import (
     ConfigError,
+    FrameUnreadable,
     LibraryMissing,
-    SourceBroken,
+    SourceCrashed,
     SourceError,
     SourceLost,
 )
@@ -27,7 +28,7 @@ from agent.isolation.reader import Limits, Recipe
 _log = logging.getLogger(__name__)
 STEP_S: Final = 0.25
 """The longest that a `read` waits."""
-_WEIGH_EVERY_S: Final = 5.0
+_WEIGH_EVERY_S: Final = 1.0
 
 
 class Isolated:
@@ -63,7 +64,7 @@ class Isolated:
         self._python = 0
         self._process: Process | None = None
         self._freeze = Freeze(limits.frozen_s)
-        self._asked = self._came = False
+        self._asked = self._came = self._fresh = False
         self._since_s = self._weighed_s = -math.inf
 
     def open(self) -> None:
@@ -73,14 +74,14 @@ class Isolated:
                 f"{self._name}: its driver holds process {self._process.pid}, which cannot be killed; "
                 "unplug the camera, or start this machine anew"
             )
-        self._knock()
         recipe = self._recipe = self._cook()
+        self._knock()
         try:
             self._process = Process(recipe, recipe.pythons[self._python], self._clock)
         except OSError as error:
             raise SourceLost(f"{self._name}: no process can be started to read it: {error}") from error
         self._freeze = Freeze(self._limits.frozen_s)
-        self._asked = self._came = False
+        self._asked = self._came = self._fresh = False
         self._since_s = self._weighed_s = self._clock.now()
 
     def read(self) -> Pixels | None:
@@ -100,8 +101,7 @@ class Isolated:
         self._asked = False
         if isinstance(came, dict):
             self._heed(came)
-            return None
-        self._came = True
+        self._came = self._fresh = True
         if self._freeze.note(came, self._clock.now()):
             raise SourceLost(
                 f"{self._name}: the picture has been the same for {self._limits.frozen_s:g} s; "
@@ -113,7 +113,8 @@ class Isolated:
         if not self._asked:
             process.ask()
             self._asked = True
-            if self._came:  # while nobody asks, no time is lost
+            if self._fresh:  # while nobody asks, no time is lost
+                self._fresh = False
                 self._since_s = self._clock.now()
 
     def _watch(self) -> None:
@@ -131,7 +132,7 @@ class Isolated:
             if (taken := process.memory_bytes) > self._limits.memory_bytes:
                 raise SourceLost(f"{self._name}: its reader has grown to {taken / 1e6:.0f} MB, and is replaced")
 
-    def _heed(self, words: dict[str, Any]) -> None:
+    def _heed(self, words: dict[str, Any]) -> NoReturn:
         """Raises what the child says is wrong."""
         kind = getattr(errors, str(words.get("error")), None)
         text = logs.redact(str(words.get("text")))
@@ -140,7 +141,9 @@ class Isolated:
             if self._recipe is not None and self._python < len(self._recipe.pythons):
                 raise SourceLost(f"{text}; another Python of this machine is tried")
             self._python = 0
-        if isinstance(kind, type) and issubclass(kind, SourceError | ConfigError):
+        if kind is FrameUnreadable:
+            self._watch()  # pictures that cannot be decoded are none
+        if isinstance(kind, type) and issubclass(kind, SourceLost | FrameUnreadable | ConfigError):
             raise kind(text)
         raise SourceLost(f"{self._name}: {text}")
 
@@ -150,7 +153,7 @@ class Isolated:
         last = said.splitlines()[-1] if said else "it said nothing"
         if said:
             _log.debug("last words of the reader of %s:\n%s", self._name, said)
-        return SourceBroken(f"{self._name}: its reader {fate}: {last}")
+        return SourceCrashed(f"{self._name}: its reader {fate}: {last}")
 
     def close(self) -> None:
         """End the child. One that cannot be ended is remembered."""

@@ -7,10 +7,12 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from agent import logs
 from agent.clock import Clock
 from agent.flow import Pixels
 from agent.isolation import channel
@@ -21,8 +23,10 @@ _LAST_WORDS_BYTES: Final = 4000
 _GRACE_S: Final = 0.7
 _KILL_S: Final = 0.5
 """Less than a stop of the agent gives to its cameras, together."""
+_LOOK_EVERY_S: Final = 0.01
 _BOOT: Final = (
     "import sys; sys.path[:] = [p for p in sys.path if p] + [sys.argv[1]]; "
+    "from agent.isolation.guard import guard; guard(int(sys.argv[-1])); "
     "from agent.isolation.child import main; main()"
 )
 """The agent's own folder comes last: the system's Python must not take libraries from there that it has itself."""
@@ -61,18 +65,20 @@ class Process:
     def receive(self, timeout_s: float) -> Pixels | dict[str, Any] | None:
         """What the reader has for us; None: nothing within `timeout_s`. Raises Gone."""
         until_s = self._clock.now() + timeout_s
-        while ready := _ready(self._heard, max(0.0, until_s - self._clock.now())):
-            if self._stderr in ready:
-                self._listen()
-            if self._end.fileno() in ready:
-                return self._end.receive()
-        return None
+        ready = _ready(self._heard, timeout_s)
+        if self._stderr in ready:
+            self._listen()
+            if self._end.fileno() not in ready:  # once: who prints without end must neither keep nor occupy us
+                ready = _ready([self._end.fileno()], max(0.0, until_s - self._clock.now()))
+        return self._end.receive() if self._end.fileno() in ready else None
 
     def _listen(self) -> None:
         """Take what it printed, lest it wait for us, and keep the end of it."""
         with contextlib.suppress(BlockingIOError):
             said = os.read(self._stderr, 65_536)
-            self._said = (self._said + said)[-_LAST_WORDS_BYTES:]
+            self._said = self._said + said
+            if len(self._said) > _LAST_WORDS_BYTES:  # whole lines: half a password would not be known for one
+                self._said = self._said[-_LAST_WORDS_BYTES:].partition(b"\n")[2]
             if not said and self._stderr in self._heard:
                 self._heard.remove(self._stderr)
 
@@ -98,10 +104,12 @@ class Process:
 
     def fate(self) -> str:
         """How it ended, in words; waits a moment for it."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            code = self._popen.wait(_KILL_S)
-            return f"ended with {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        return "has not ended"
+        end = self._await_death(_KILL_S)
+        if end is None:
+            return "says no more, and has not ended"
+        if end.si_code == os.CLD_EXITED:
+            return f"ended with code {end.si_status}"
+        return f"was killed ({signal.strsignal(end.si_status) or end.si_status})"
 
     @property
     def ended(self) -> bool:
@@ -109,20 +117,32 @@ class Process:
         return self._popen.poll() is not None
 
     def close(self) -> None:
-        """End it: in good order if it will, else by force. A driver may hold even that up; see `ended`."""
-        with contextlib.suppress(ProcessLookupError):
-            self._popen.send_signal(signal.SIGTERM)
+        """End it and what it has started: in good order if it will, else by force.
+
+        A driver may hold even that up; see `ended`. May be called again.
+        """
         self._end.close()
-        if not self._wait(_GRACE_S):
-            self._popen.kill()
-            self._wait(_KILL_S)
         if self._popen.stderr is not None:
             self._popen.stderr.close()
+        if self._popen.returncode is not None:
+            return
+        self._popen.send_signal(signal.SIGTERM)
+        self._await_death(_GRACE_S)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)  # not reaped yet, so the number is nobody else's
+        self._await_death(_KILL_S)
+        self._popen.poll()
 
-    def _wait(self, limit_s: float) -> bool:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(limit_s)
-        return self.ended
+    def _await_death(self, limit_s: float) -> "os.waitid_result | None":
+        """How it died, its number left to it; None: it has not within `limit_s`."""
+        never, until_s = threading.Event(), self._clock.now() + limit_s
+        with contextlib.suppress(ChildProcessError):  # whoever started the agent had SIGCHLD ignored: nothing is left
+            while (end := os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is None:
+                if self._clock.now() >= until_s:
+                    return None
+                self._clock.wait(never, _LOOK_EVERY_S)
+            return end
+        return None
 
 
 def _spawn(recipe: Recipe, python: str, descriptors: tuple[int, int]) -> "subprocess.Popen[bytes]":
@@ -136,6 +156,7 @@ def _spawn(recipe: Recipe, python: str, descriptors: tuple[int, int]) -> "subpro
         stderr=subprocess.PIPE,
         pass_fds=descriptors,
         start_new_session=True,
+        env={name: value for name, value in os.environ.items() if not logs.is_secret(value)},  # noqa: TID251 - not read
     )
 
 

@@ -77,7 +77,7 @@ def test_a_video_that_is_none_ends_the_start(file: str, tmp_path: Path) -> None:
 
 
 def test_an_absent_camera_is_said_and_the_others_go_on(tmp_path: Path) -> None:
-    two = "{type: opencv, device: 63}\n  - {name: scene, source: {type: synthetic, frames: 5}}"
+    two = "{type: v4l2, device: 63}\n  - {name: scene, source: {type: synthetic, frames: 5}}"
     (tmp_path / "vedette.yaml").write_text(CONFIG.format(source=two, model="shapes"))
     done = vedette("run", "vedette.yaml", "--seconds", "3", folder=tmp_path)
     assert done.returncode == 0

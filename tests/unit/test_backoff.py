@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.backoff import BROKEN, DISK, REMOTE, STABLE_S, Backoff, Pauses
+from agent.backoff import CRASHED, DISK, REMOTE, STABLE_S, Backoff, Pauses
 
 draws = st.floats(0, 1)
 
 
-@given(st.sampled_from([BROKEN, DISK]), st.lists(st.floats(0, STABLE_S - 1), min_size=1, max_size=20), draws)
+@given(st.sampled_from([CRASHED, DISK]), st.lists(st.floats(0, STABLE_S - 1), min_size=1, max_size=20), draws)
 def test_pauses_grow_to_their_limit_and_a_stable_minute_makes_them_short_again(
     pauses: Pauses, runs_s: list[float], draw: float
 ) -> None:

@@ -100,8 +100,8 @@ def test_the_schema_accepts_the_example(capsys: pytest.CaptureFixture[str]) -> N
     ("path", "value"),
     [
         (("camera",), []),
-        (("cameras", 0, "source", "type"), "opencvv"),
-        (("cameras", 0, "source", "timeout_s"), 0),
+        (("cameras", 0, "source", "type"), "rtspp"),
+        (("cameras", 0, "source", "next_frame_s"), 0),
         (("engines", "cloud", "api_key"), "hunter2"),
         (("routing", "mode"), "cloudy"),
         (("sinks", 1, "tls", "verfy"), False),

@@ -182,6 +182,7 @@ def test_corrections_are_counted_beside_the_routes() -> None:
         captured=12,
         fates={},
         unreadable=0,
+        held={},
         corrections=9,
         routes={Route.LOCAL: 12},
         reasons={},

@@ -1,0 +1,26 @@
+"""A camera that sends MJPEG over HTTP: many old network cameras, ESP32-CAM, mjpg-streamer, motion.
+
+A camera that is absent, freezes, or closes the connection is lost: the runtime opens it again, for as long as it takes.
+One that refuses the password is tried once or twice a minute. Read in a child process; see agent/isolation.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from agent.ports import Context, Source
+from agent.sources._address_options import AddressOptions, camera
+
+
+class Options(AddressOptions):
+    """A network camera that sends MJPEG over HTTP."""
+
+    schemes: ClassVar[Mapping[str, int]] = {"http": 80, "https": 443}
+    type: Literal["mjpeg"] = Field(description="a network camera that sends MJPEG over HTTP")
+    url: str = Field(description="http://HOST/PATH or https://HOST/PATH, without user and password")
+
+
+def build(options: Options, context: Context) -> Source:
+    """The plugin's entry."""
+    return camera(options, context, {"fflags": "nobuffer"})

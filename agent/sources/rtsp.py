@@ -1,0 +1,38 @@
+"""An RTSP camera, as nearly every network camera is one: H.264 or H.265 over TCP or UDP.
+
+A camera that is absent, freezes, or closes the connection is lost: the runtime opens it again, for as long as it takes.
+One that refuses the password is tried once or twice a minute. Try it without a camera: any RTSP server, and
+`vedette check --probe`. Read in a child process; see agent/isolation.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from agent.ports import Context, Source
+from agent.sources._address_options import AddressOptions, camera
+
+
+class Options(AddressOptions):
+    """A network camera that speaks RTSP."""
+
+    schemes: ClassVar[Mapping[str, int]] = {"rtsp": 554, "rtsps": 322}
+    type: Literal["rtsp"] = Field(description="a network camera that speaks RTSP")
+    url: str = Field(description="rtsp://HOST/PATH or rtsps://HOST/PATH, without user and password")
+    transport: Literal["tcp", "udp"] = Field(
+        "tcp", description="tcp: nothing is lost on the way; udp: for cameras that have nothing else, or a radio link"
+    )
+
+
+def build(options: Options, context: Context) -> Source:
+    """The plugin's entry."""
+    # Only the picture is set up: sound would be sent, and thrown away.
+    ffmpeg = {
+        "rtsp_transport": options.transport,
+        "allowed_media_types": "video",
+        "fflags": "nobuffer",
+        "analyzeduration": "500000",
+        "fpsprobesize": "0",
+    }
+    return camera(options, context, ffmpeg)

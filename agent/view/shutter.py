@@ -1,0 +1,79 @@
+"""Which pictures of a camera become frames, and how: by the hour, by their number, by what moves, behind its masks.
+
+While the machine's clock is not known to be right, as on a Pi that was off and has no network yet, a schedule is not
+followed: a burglar missed is worse than a frame too many. Owner: the camera's thread.
+"""
+
+import logging
+from enum import Enum
+
+from agent.clock import Clock
+from agent.flow import Pixels
+from agent.view.hours import Hours
+from agent.view.motion import MotionGate
+from agent.view.pace import Pace
+from agent.view.view import View
+
+_log = logging.getLogger(__name__)
+
+
+class Held(str, Enum):
+    """Why a picture was held back. It is no frame, and has no fate."""
+
+    SURPLUS = "surplus"
+    """More than `fps` of them came."""
+    STILL = "still"
+    """Nothing moved."""
+
+
+class Shutter:
+    """One camera's."""
+
+    def __init__(
+        self,
+        view: View | None = None,
+        *,
+        fps: float | None = None,
+        gate: MotionGate | None = None,
+        hours: Hours | None = None,
+    ) -> None:
+        """Without any of them every picture is a frame, as it is."""
+        self._view = view
+        self._fps = fps
+        self._pace = Pace(fps)
+        self._paced_fps = fps
+        self._gate = gate
+        self._hours = hours
+        self._told = False
+
+    def open_now(self, clock: Clock) -> bool:
+        """Whether this is an hour in which the camera is used."""
+        if self._hours is None:
+            return True
+        if not clock.synchronized():
+            if not self._told:
+                _log.warning(
+                    "this machine's clock is not known to be right: a camera with a schedule is used until it is"
+                )
+            self._told = True
+            return True
+        period = self._hours.now(clock.wall())
+        self._set_pace(self._fps if period is None or period.fps is None else period.fps)
+        return period is not None
+
+    def _set_pace(self, fps: float | None) -> None:
+        if fps != self._paced_fps:
+            self._pace, self._paced_fps = Pace(fps), fps
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until the next picture is wanted; 0: now."""
+        return self._pace.wait_s(now_s)
+
+    def expose(self, pixels: Pixels, now_s: float) -> Pixels | Held:
+        """The picture as everything else sees it, or why it is held back. Raises FrameUnreadable."""
+        self._pace.take(now_s)
+        if self._view is not None:
+            pixels = self._view.of(pixels)
+        if self._gate is not None and not self._gate.passes(pixels, now_s):
+            return Held.STILL
+        return pixels

@@ -1,0 +1,244 @@
+"""Cameras on the network, over real connections: MJPEG here; RTSP's own are in tests/real."""
+
+import io
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mjpeg_server import HEIGHT, WIDTH, MjpegServer
+
+from agent import imaging, logs, plugins
+from agent.clock import SystemClock
+from agent.errors import ConfigError, SourceAbsent, SourceLost, SourceRefused
+from agent.flow import Pixels
+from agent.ports import Context, Source
+from agent.sources import _stream_reader
+from agent.sources._stream_reader import Lag
+
+PASSWORD = "hunter2/p@ss:%'\""  # noqa: S105 - the cameras of these tests know it
+Make = Callable[..., Source]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Source] = []
+    context = Context("test", SystemClock(), tmp_path, tmp_path)
+
+    def build(type_: str, **options: Any) -> Source:
+        model = next(o for o in plugins.options_of("sources") if o.__module__.endswith(f".{type_}"))
+        made.append(plugins.build_source(model.model_validate({"type": type_, **options}), context))
+        return made[-1]
+
+    yield build
+    for source in made:
+        source.close()
+
+
+@pytest.fixture
+def camera() -> Iterator[MjpegServer]:
+    server = MjpegServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def guarded() -> Iterator[MjpegServer]:
+    server = MjpegServer(user="viewer", password=PASSWORD).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A reference to the camera's password."""
+    monkeypatch.setattr(logs, "_HIDDEN", set())
+    (tmp_path / "password").write_text(PASSWORD + "\n", encoding="utf-8")
+    return {"file": "password"}
+
+
+def picture(source: Source) -> Pixels:
+    while (pixels := source.read()) is None:
+        pass
+    return pixels
+
+
+def read_until_it_fails(source: Source) -> None:
+    until_s = time.monotonic() + 30
+    while time.monotonic() < until_s:
+        source.read()
+
+
+def test_a_camera_gives_its_frames_in_order(make: Make, camera: MjpegServer) -> None:
+    source = make("mjpeg", url=camera.url)
+    source.open()
+    values = [round(float(picture(source).mean())) for _ in range(5)]
+    assert values == sorted(values)
+    assert len(set(values)) == 5
+    assert picture(source).shape == (HEIGHT, WIDTH, 3)
+    assert source.live
+
+
+def test_a_camera_that_goes_away_is_lost_then_absent_and_comes_back(make: Make, camera: MjpegServer) -> None:
+    source = make("mjpeg", url=camera.url)
+    source.open()
+    picture(source)
+    camera.stop()
+    with pytest.raises(SourceLost, match=rf"{camera.url}(: the connection failed|has closed)"):
+        read_until_it_fails(source)
+    source.close()
+    with pytest.raises(SourceAbsent, match=rf"nothing answers at 127.0.0.1, port {camera.port} \(connection refused\)"):
+        source.open()
+    source.close()
+    camera.start()
+    source.open()
+    assert picture(source).size
+
+
+def test_a_camera_that_freezes_is_lost_after_its_time(make: Make, camera: MjpegServer) -> None:
+    source = make("mjpeg", url=camera.url, next_frame_s=0.5)
+    source.open()
+    picture(source)
+    camera.frozen.set()
+    with pytest.raises(SourceLost, match=r"no picture came within 0.5 s"):
+        read_until_it_fails(source)
+
+
+def test_an_address_where_somebody_listens_and_says_nothing_is_a_lost_camera(make: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        source = make("rtsp", url=f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", first_frame_s=1)
+        source.open()
+        with pytest.raises(SourceLost, match="no first picture came within 1 s"):
+            read_until_it_fails(source)
+
+
+def test_a_camera_with_a_password_is_opened(make: Make, guarded: MjpegServer, password: dict[str, str]) -> None:
+    source = make("mjpeg", url=guarded.url, username="viewer", password=password)
+    source.open()
+    assert picture(source).size
+
+
+def test_a_wrong_password_is_a_plain_sentence(make: Make, guarded: MjpegServer, password: dict[str, str]) -> None:
+    source = make("mjpeg", url=guarded.url, username="another", password=password)
+    source.open()
+    with pytest.raises(SourceRefused, match="refuses user or password; check username and password"):
+        read_until_it_fails(source)
+    assert guarded.refused
+
+
+def test_a_password_that_is_not_there_is_a_config_error(make: Make, guarded: MjpegServer) -> None:
+    source = make("mjpeg", url=guarded.url, username="viewer", password={"env": "NOT_SET_ANYWHERE"})
+    with pytest.raises(ConfigError, match="NOT_SET_ANYWHERE is not set"):
+        source.open()
+
+
+def test_a_password_is_in_no_error_no_log_line_and_no_process_list(
+    make: Make, guarded: MjpegServer, password: dict[str, str]
+) -> None:
+    stream, root = io.StringIO(), logging.getLogger()
+    before = root.handlers[:], root.level
+    logs.setup(stream, level="debug", with_time=False)
+    source = make("mjpeg", url=guarded.url, username="viewer", password=password)
+    source.open()
+    picture(source)
+    shown = _shown_of_children()
+    guarded.stop()
+    said = []
+    for step in (lambda: read_until_it_fails(source), lambda: (source.close(), source.open())):
+        with pytest.raises(SourceLost) as caught:
+            step()
+        said.append(str(caught.value))
+    root.handlers[:], root.level = before
+    assert guarded.url in shown
+    for text in (*said, stream.getvalue(), repr(source), shown):
+        assert "hunter2" not in text
+        assert "viewer:" not in text
+
+
+def _shown_of_children() -> str:
+    """Command lines and environments of this process's children, as anybody on the machine may see them."""
+    pids = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children").read_text(encoding="ascii").split()
+    files = [Path(f"/proc/{pid}/{name}") for pid in pids for name in ("cmdline", "environ")]
+    return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+
+
+def test_a_password_among_the_parameters_of_an_address_is_in_no_error(make: Make) -> None:
+    source = make("mjpeg", url="http://127.0.0.1:9/flv?user=admin&password=hunter2")
+    with pytest.raises(SourceLost, match=r"password=\*\*\*: nothing answers") as caught:
+        source.open()
+    assert "hunter2" not in str(caught.value) + repr(source)
+
+
+_TRY_TO_OPEN = """
+import sys, pathlib
+from agent import imaging
+from agent.errors import SourceLost
+from agent.sources import _stream_reader
+for url in sys.argv[1:]:
+    try:
+        _stream_reader.open_reader({"url": url, "name": "camera", "options": {}})
+    except SourceLost as error:
+        print(error)
+pathlib.Path("broken.jpg").write_bytes(b"broken")
+try:
+    imaging.read_image(pathlib.Path("broken.jpg"))
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+def test_opencv_and_ffmpeg_print_nothing_by_themselves(guarded: MjpegServer, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{guarded.port}"
+    urls = [f"http://viewer:hunter2@{address}/stream", "rtsp://viewer:hunter2@127.0.0.1:9/x", "pigeon://u:hunter2@loft"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENCV_")}
+    environment["PYTHONPATH"] = str(Path(imaging.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", _TRY_TO_OPEN, *urls],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert [line[:6] for line in done.stdout.splitlines()] == ["camera", "camera", "camera", "FrameU"]
+    assert "hunter2" not in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_certificate_is_verified_unless_the_configuration_says_otherwise(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert _stream_reader.__name__ == "agent.sources._stream_reader"
+    strict = make("rtsp", url="rtsps://127.0.0.1:9/x", ca_file="ca.pem")
+    lax = make("rtsp", url="rtsps://127.0.0.1:9/x", verify=False)
+    for source in (strict, lax):
+        with pytest.raises(SourceAbsent):
+            source.open()
+    assert caplog.text.count("its certificate is not verified (verify: false)") == 1
+
+
+def test_a_stream_that_falls_behind_is_known_by_its_own_clock() -> None:
+    lag = Lag()
+    for number in range(100):
+        assert lag.note(number / 10, 500 + number / 10) == pytest.approx(0, abs=1e-6)
+    assert lag.note(10.0, 510.8) == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_stream_whose_clock_drifts_is_not_taken_for_a_late_one() -> None:
+    lag = Lag()
+    late_s = [lag.note(second * 0.9995, 500.0 + second) for second in range(3600)]
+    assert max(late_s) < 0.1
+
+
+def test_a_stream_whose_clock_begins_anew_is_measured_anew() -> None:
+    lag = Lag()
+    lag.note(5000.0, 500.0)
+    assert lag.note(0.0, 500.1) == 0.0
