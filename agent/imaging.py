@@ -125,7 +125,7 @@ def open_pipeline(pipeline: str, *, name: str) -> Video:
 
 def has_gstreamer() -> bool:
     """Whether this OpenCV can open pipelines. The one from PyPI cannot."""
-    return cv2.CAP_GSTREAMER in cv2.videoio_registry.getBackends()
+    return bool(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER))
 
 
 def _opened(capture: cv2.VideoCapture, name: str, advice: str) -> Video:
@@ -346,7 +346,7 @@ def suppress(
 def opencv_summary() -> str:
     """The cv2 in use, and which of the ways to a camera it has and lacks."""
     ways = {"FFmpeg": cv2.CAP_FFMPEG, "V4L2": cv2.CAP_V4L2, "GStreamer": cv2.CAP_GSTREAMER}
-    there = set(cv2.videoio_registry.getBackends())
+    there = {backend for backend in ways.values() if cv2.videoio_registry.hasBackend(backend)}
     has = ", ".join(name for name, backend in ways.items() if backend in there) or "none"
     lacks = ", ".join(name for name, backend in ways.items() if backend not in there)
     return f"OpenCV {cv2.__version__} with {has}" + (f", without {lacks}" if lacks else "")
