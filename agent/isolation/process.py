@@ -122,10 +122,12 @@ class Process:
         A driver may hold even that up; see `ended`. May be called again.
         """
         self._end.close()
+        if self._popen.returncode is None:
+            self._end_life()
         if self._popen.stderr is not None:
-            self._popen.stderr.close()
-        if self._popen.returncode is not None:
-            return
+            self._popen.stderr.close()  # not before its end: what prints its farewell would fail over it
+
+    def _end_life(self) -> None:
         self._popen.send_signal(signal.SIGTERM)
         self._await_death(_GRACE_S)
         with contextlib.suppress(ProcessLookupError, PermissionError):
