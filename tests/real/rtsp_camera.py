@@ -46,7 +46,7 @@ needs_rtsp = pytest.mark.skipif(
 class RtspCamera:
     """One camera at `url` from `start` to `stop`, or within a `with` block."""
 
-    def __init__(  # noqa: PLR0917 - by name, all of them
+    def __init__(
         self,
         width: int = 640,
         height: int = 480,
@@ -144,7 +144,7 @@ class RtspCamera:
         """Switch to the other size in mid-stream, from the next frame on."""
         os.kill(self.pid, signal.SIGUSR1)
 
-    def __enter__(self) -> "RtspCamera":
+    def __enter__(self) -> "RtspCamera":  # noqa: PYI034 - typing.Self needs Python 3.11
         return self.start()
 
     def __exit__(
@@ -158,4 +158,4 @@ def read_timecode_ms(pixels: NDArray[np.uint8]) -> int:
     cell = pixels.shape[1] // _CODE_BITS
     middle = slice(cell // 4, max(cell // 4 + 1, cell - cell // 4))
     rows = pixels[_CODE_ROWS, : cell * _CODE_BITS].mean(axis=(0, 2)).reshape(_CODE_BITS, cell)[:, middle].mean(axis=1)
-    return int("".join("1" if value > 127 else "0" for value in rows), 2)  # noqa: PLR2004 - between black and white
+    return int("".join("1" if value > 127 else "0" for value in rows), 2)

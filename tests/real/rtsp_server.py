@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """An RTSP camera on loopback, made of GStreamer. Run by the system's Python; tests/real/rtsp_camera.py starts it.
 
 Every frame carries CLOCK_MONOTONIC in milliseconds as a bar code over its topmost rows: 32 bits, the highest first, so
@@ -31,7 +30,10 @@ _ENCODERS = {
     "mjpeg": "jpegenc quality=80 ! rtpjpegpay pt=26",
     "other": "openjpegenc ! rtpj2kpay pt=96",  # JPEG 2000: FFmpeg has no reader of it over RTP
 }
-_AUDIO = "audiotestsrc is-live=true wave=ticks ! audio/x-raw,rate=8000 ! alawenc ! rtppcmapay pt=8"
+_LIVE = "is-live=true do-timestamp=true format=time"
+_AUDIO = f"appsrc name=sound {_LIVE} caps=audio/x-alaw,rate=8000,channels=1 ! rtppcmapay pt=8"
+"""No audiotestsrc: with it the server takes the whole camera for seekable, and fails to seek."""
+_SILENCE, _SILENCE_MS = b"\xd5" * 160, 20
 
 
 class Scene:
@@ -62,7 +64,6 @@ class Camera:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._scenes = [Scene(*map(int, size.split("x"))) for size in (options.size, options.other_size)]
-        self._encoder: Any = None
 
     @property
     def launch(self) -> str:
@@ -74,30 +75,27 @@ class Camera:
             encoder = _ENCODERS[options.codec].format(kbps=options.kbps, gop=gop)
             loss = f" ! identity drop-probability={options.loss}" if options.loss else ""
             # The queue lets a slow encoder drop pictures rather than hold up the clock of those that follow.
-            source = "appsrc name=src is-live=true do-timestamp=true format=time ! queue max-size-buffers=1 leaky=downstream"
-            parts.append(f"{source} ! videoconvert ! video/x-raw,format=I420 ! {_named(encoder, 0, loss)}")
+            source = f"appsrc name=src {_LIVE} ! queue max-size-buffers=1 leaky=downstream"
+            parts.append(f"{source} ! videoconvert ! video/x-raw,format=I420 ! {encoder}{loss} name=pay0")
         if options.audio or options.codec == "none":
-            parts.append(_named(_AUDIO, len(parts), ""))
+            parts.append(f"{_AUDIO} name=pay{len(parts)}")
         return "( " + "  ".join(parts) + " )"
 
     def configure(self, _factory: Any, media: Any) -> None:
         """A new pipeline was made: push frames into it."""
-        source = media.get_element().get_child_by_name("src")
-        if source is None:
-            return
-        GLib.timeout_add(round(1000 * (self._options.frame_every_s or 1 / self._options.fps)), self._push, source)
-        self._push(source)
+        source, sound = (media.get_element().get_child_by_name(name) for name in ("src", "sound"))
+        if source is not None:
+            GLib.timeout_add(round(1000 * (self._options.frame_every_s or 1 / self._options.fps)), self._push, source)
+            self._push(source)
+        if sound is not None:
+            GLib.timeout_add(_SILENCE_MS, _push_silence, sound)
 
     def _push(self, source: Any) -> bool:
         scene = self._scenes[0]
         caps = f"video/x-raw,format=GRAY8,width={scene.width},height={scene.height},framerate={self._options.fps}/1"
-        if source.get_property("caps") is None or self._caps != caps:
-            self._caps = caps
-            source.set_property("caps", Gst.Caps.from_string(caps))
+        source.set_property("caps", Gst.Caps.from_string(caps))  # no news but after a change of size
         picture = scene.draw(int(time.monotonic() * 1000) & 0xFFFFFFFF)
         return source.emit("push-buffer", Gst.Buffer.new_wrapped(picture)) == Gst.FlowReturn.OK
-
-    _caps = ""
 
     def switch_size(self) -> bool:
         """From the next frame on, the other size."""
@@ -105,11 +103,8 @@ class Camera:
         return True
 
 
-def _named(chain: str, number: int, tail: str) -> str:
-    """The RTSP server looks for elements called pay0, pay1."""
-    if tail:
-        return f"{chain}{tail} name=pay{number}"
-    return f"{chain} name=pay{number}"
+def _push_silence(sound: Any) -> bool:
+    return sound.emit("push-buffer", Gst.Buffer.new_wrapped(_SILENCE)) == Gst.FlowReturn.OK
 
 
 def _options() -> argparse.Namespace:
