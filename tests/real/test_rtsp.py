@@ -99,7 +99,7 @@ def test_a_camera_whose_power_is_cut_is_lost_at_once(make: Make) -> None:
         source = make(camera)
         picture(source)
         camera.kill()
-        with pytest.raises(SourceLost, match="has closed the connection|the connection failed"):
+        with pytest.raises(SourceLost, match=r"has closed the connection|the connection failed"):
             read_for_ever(source)
 
 
