@@ -5,6 +5,7 @@ Frame n is grey, of brightness 5 * n modulo 250, so that a reader can tell frame
 
 import base64
 import http.server
+import ssl
 import threading
 from collections.abc import Callable
 
@@ -18,7 +19,9 @@ WIDTH, HEIGHT = 64, 48
 class MjpegServer:
     """Serves /stream on a port of its own until stopped; `start` after `stop` uses the same port."""
 
-    def __init__(self, *, user: str | None = None, password: str = "", fps: float = 50.0) -> None:
+    def __init__(
+        self, *, user: str | None = None, password: str = "", fps: float = 50.0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.port = 0
         self.refused = 0
         """Requests without the right user and password."""
@@ -26,18 +29,21 @@ class MjpegServer:
         self._gone = threading.Event()
         self._wanted = None if user is None else base64.b64encode(f"{user}:{password}".encode()).decode()
         self._pause_s = 1 / fps
+        self._tls = tls
         self._server: http.server.ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/stream"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/stream"
 
     def start(self) -> "MjpegServer":
         self._gone.clear()
         self.frozen.clear()
         self._server = _Server(("127.0.0.1", self.port), _handler(self._serve))
         self.port = self._server.server_port
+        if self._tls is not None:
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self

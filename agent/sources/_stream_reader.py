@@ -146,7 +146,9 @@ def _translated(error: Exception, name: str) -> SourceError:
         return SourceBroken(f"{name}: the camera answers with an error ({_said(error)}); look at its own page")
     if isinstance(error, av.error.InvalidDataError | av.error.LookupError):
         return SourceBroken(f"{name} sends nothing that can be decoded ({_said(error)}); does it serve video there?")
-    return SourceLost(f"{name}: the connection failed ({_said(error)}); is the camera switched on?")
+    encrypted = name.startswith(("rtsps:", "https:"))
+    advice = "is its certificate to be trusted (ca_file)?" if encrypted else "is the camera switched on?"
+    return SourceLost(f"{name}: the connection failed ({_said(error)}); {advice}")
 
 
 def _said(error: Exception) -> str:
