@@ -156,9 +156,9 @@ class ReaderEnd:
 
     def put(self, pixels: Pixels) -> None:
         """Hand over a picture that was asked for. Raises Gone, ValueError: it is none."""
-        height, width, depth = pixels.shape
-        if depth != 3 or pixels.dtype != np.uint8 or not 0 < pixels.size <= MOST_BYTES:  # noqa: PLR2004 - B, G, R
+        if pixels.shape[2:] != (3,) or pixels.dtype != np.uint8 or not 0 < pixels.size <= MOST_BYTES:
             raise ValueError(f"not a picture: {pixels.shape} of {pixels.dtype}")
+        height, width = pixels.shape[:2]
         self._memory.grow(pixels.size)
         np.copyto(self._memory.pixels(height, width), pixels)
         self._send(_PICTURE.pack(_PICTURE_KIND, height, width))

@@ -33,6 +33,8 @@ def main() -> None:
         _serve(module, end)
     except (SourceError, errors.ConfigError) as error:
         _say(end, error)
+    except ImportError as error:
+        _say(end, errors.LibraryMissing(f"{sys.executable} cannot read the camera: {error}; install what it needs"))
     except (Gone, _Stopped):
         pass
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,17 +42,16 @@ class Process:
         """Start it. Raises OSError: no such interpreter, or no more processes."""
         self._clock = clock
         self._said = b""
-        mine, theirs, memory = channel.pair()
-        with theirs:
-            try:
-                self._popen = _spawn(recipe, python, (theirs.fileno(), memory))
-            except OSError:
-                mine.close()
-                os.close(memory)
-                raise
+        with contextlib.ExitStack() as ours:
+            mine, theirs, memory = channel.pair()
+            ours.callback(mine.close)
+            ours.callback(os.close, memory)
+            with theirs:
+                self._popen, said = _spawn(recipe, python, (theirs.fileno(), memory))
+            ours.pop_all()
         self._end = AgentEnd(mine, memory)
-        assert self._popen.stderr is not None  # noqa: S101 - it was asked for
-        self._stderr = self._popen.stderr.fileno()
+        self._pipe = said
+        self._stderr = said.fileno()
         os.set_blocking(self._stderr, False)
         self._heard = [self._end.fileno(), self._stderr]
         with contextlib.suppress(Gone):  # it says itself why, when it is listened to
@@ -124,8 +124,7 @@ class Process:
         self._end.close()
         if self._popen.returncode is None:
             self._end_life()
-        if self._popen.stderr is not None:
-            self._popen.stderr.close()  # not before its end: what prints its farewell would fail over it
+        self._pipe.close()  # not before its end: what prints its farewell would fail over it
 
     def _end_life(self) -> None:
         self._popen.send_signal(signal.SIGTERM)
@@ -147,19 +146,35 @@ class Process:
         return None
 
 
-def _spawn(recipe: Recipe, python: str, descriptors: tuple[int, int]) -> "subprocess.Popen[bytes]":
-    """The child, in a session of its own: what interrupts the agent at a terminal is the agent's to pass on."""
+def _spawn(recipe: Recipe, python: str, descriptors: tuple[int, int]) -> "tuple[subprocess.Popen[bytes], FileIO]":
+    """The child and what it prints. Raises OSError.
+
+    It has a session of its own: what interrupts the agent at a terminal is the agent's to pass on. What it is given is
+    opened here, because a Popen of Python 3.10 that lacks one descriptor keeps the others.
+    """
     interpreter = sys.executable if python == OWN_PYTHON else python
     numbers = [str(number) for number in (*descriptors, os.getpid())]
-    return subprocess.Popen(  # noqa: S603 - our own module, and the interpreter that runs it
-        [interpreter, "-c", _BOOT, _HOME, recipe.name, recipe.module, *numbers],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        pass_fds=descriptors,
-        start_new_session=True,
-        env={name: value for name, value in os.environ.items() if not logs.is_secret(value)},  # noqa: TID251 - not read
-    )
+    with FileIO(os.devnull, "r+") as nowhere:
+        heard, said = os.pipe()
+        with contextlib.ExitStack() as ours, FileIO(said, "w"):
+            last_words = ours.enter_context(FileIO(heard))
+            popen = subprocess.Popen(  # noqa: S603 - our own module, and the interpreter that runs it
+                [interpreter, "-c", _BOOT, _HOME, recipe.name, recipe.module, *numbers],
+                stdin=nowhere,
+                stdout=nowhere,
+                stderr=said,
+                pass_fds=descriptors,
+                start_new_session=True,
+                env=_environment(python),
+            )
+            ours.pop_all()
+    return popen, last_words
+
+
+def _environment(python: str) -> dict[str, str]:
+    """The agent's own without secrets. Another Python must not take its libraries from where this one has them."""
+    kept = {name: value for name, value in os.environ.items() if not logs.is_secret(value)}  # noqa: TID251 - not read
+    return kept if python == OWN_PYTHON else {name: value for name, value in kept.items() if name != "PYTHONPATH"}
 
 
 def _ready(descriptors: Sequence[int], timeout_s: float) -> set[int]:

@@ -3,10 +3,11 @@
 picamera2 comes from the system. It is imported when the camera is opened, and only here.
 """
 
+import contextlib
 import importlib
 from typing import Any, Final, cast
 
-from agent.errors import FrameUnreadable, LibraryMissing, SourceLost
+from agent.errors import FrameUnreadable, LibraryMissing, SourceBroken, SourceLost
 from agent.flow import Pixels
 
 _BUFFERS: Final = 4
@@ -42,9 +43,10 @@ class PicameraReader:
 
     def close(self) -> None:
         """Stop the sensor and give it back."""
-        self._release()
-        self._camera.stop()
-        self._camera.close()
+        with contextlib.suppress(RuntimeError, OSError):  # a camera that is gone cannot be stopped
+            self._release()
+            self._camera.stop()
+            self._camera.close()
 
 
 def open_reader(settings: dict[str, Any]) -> PicameraReader:
@@ -52,14 +54,15 @@ def open_reader(settings: dict[str, Any]) -> PicameraReader:
 
     Raises:
         LibraryMissing: picamera2 is not there.
-        SourceLost: no such camera, or another program has it.
+        SourceBroken: no such camera.
+        SourceLost: another program has it.
     """
     number, name = settings["camera"], f"picamera {settings['camera']}"
     library = _library(name)
     there = len(library.global_camera_info())
     if number >= there:
         advice = "check the cable, and rpicam-hello --list-cameras"
-        raise SourceLost(f"{name}: {there or 'no'} camera{'s are' if there != 1 else ' is'} there; {advice}")
+        raise SourceBroken(f"{name}: {there or 'no'} camera{'s are' if there != 1 else ' is'} there; {advice}")
     period_us = round(1e6 / settings["fps"])
     try:
         camera = library(number)
@@ -80,7 +83,7 @@ def open_reader(settings: dict[str, Any]) -> PicameraReader:
 def _library(name: str) -> Any:  # noqa: ANN401 - a system library without types
     try:
         return importlib.import_module("picamera2").Picamera2
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # ValueError: a part of it was built for another numpy
         raise LibraryMissing(
             f"{name}: picamera2 is not there; install it: sudo apt install python3-picamera2 ({error})"
         ) from error

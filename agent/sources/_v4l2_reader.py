@@ -47,10 +47,10 @@ def _serves(granted: Format, wanted: Format) -> bool:
     return same_size and granted.fps >= _ENOUGH * wanted.fps
 
 
-def _rank(granted: Format, wanted: Format) -> tuple[bool, float, int]:
-    """The right size counts most, then the rate as far as it is wanted, then the picture's size."""
-    same_size = (granted.width, granted.height) == (wanted.width, wanted.height)
-    return same_size, min(granted.fps, wanted.fps), granted.width * granted.height
+def _rank(granted: Format, wanted: Format) -> tuple[int, float]:
+    """A size near the wanted one counts most, then the rate as far as it is wanted."""
+    off_px = abs(granted.width - wanted.width) + abs(granted.height - wanted.height)
+    return -off_px, min(granted.fps, wanted.fps)
 
 
 class V4l2Reader:
@@ -85,5 +85,8 @@ def open_reader(settings: dict[str, Any]) -> V4l2Reader:
     video = imaging.open_device(path)
     wanted = Format(RAW, settings["width"], settings["height"], settings["fps"])
     granted = settle(video, wanted, choice=settings["format"])
+    if settings["format"] not in ("auto", granted.fourcc.lower()):
+        video.close()
+        raise SourceBroken(f"{path} does not give {settings['format']}, but {granted.fourcc}; set format to auto")
     print(f"{path}: {granted.fourcc} {granted.width}x{granted.height} at {granted.fps:g} fps")  # noqa: T201 - last words
     return V4l2Reader(video, str(path))

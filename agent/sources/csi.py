@@ -1,7 +1,8 @@
 """A camera on a CSI connector through GStreamer: nvarguscamerasrc on a Jetson, libcamerasrc elsewhere.
 
 Where the agent's own OpenCV has no GStreamer, as the one from PyPI, the system's Python reads the camera. Its authors
-never ran it on a camera; see docs/cameras.md. Read in a child process; see agent/isolation.
+never ran it on a camera; see docs/cameras.md. Read in a child process, whose owner is the camera's thread; see
+agent/isolation. Try it: `vedette check --probe`.
 """
 
 from fractions import Fraction

@@ -1,7 +1,8 @@
 """A camera that sends MJPEG over HTTP: many old network cameras, ESP32-CAM, mjpg-streamer, motion.
 
 A camera that is absent, freezes, or closes the connection is lost: the runtime opens it again, for as long as it takes.
-One that refuses the password is tried once or twice a minute. Read in a child process; see agent/isolation.
+One that refuses the password is tried once a minute. Try it without a camera: any MJPEG server, and `vedette check
+--probe`. Read in a child process, whose owner is the camera's thread; see agent/isolation.
 """
 
 from collections.abc import Mapping
@@ -23,4 +24,4 @@ class Options(AddressOptions):
 
 def build(options: Options, context: Context) -> Source:
     """The plugin's entry."""
-    return camera(options, context, {"fflags": "nobuffer"})
+    return camera(options, context, {"analyzeduration": "1", "fpsprobesize": "0"})

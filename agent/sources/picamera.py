@@ -1,7 +1,8 @@
 """A Raspberry Pi camera through picamera2, which comes from the system: python3-picamera2.
 
 Where only the system's Python has picamera2, that reads the camera. Never run on a camera by its authors; see
-docs/cameras.md. Read in a child process; see agent/isolation.
+docs/cameras.md. Read in a child process, whose owner is the camera's thread; see agent/isolation. Try it:
+`vedette check --probe`.
 """
 
 from typing import Literal

@@ -1,12 +1,12 @@
 """An RTSP camera, as nearly every network camera is one: H.264 or H.265 over TCP or UDP.
 
 A camera that is absent, freezes, or closes the connection is lost: the runtime opens it again, for as long as it takes.
-One that refuses the password is tried once or twice a minute. Try it without a camera: any RTSP server, and
-`vedette check --probe`. Read in a child process; see agent/isolation.
+One that refuses the password is tried once a minute. Try it without a camera: any RTSP server, and `vedette check
+--probe`. Read in a child process, whose owner is the camera's thread; see agent/isolation.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -25,14 +25,12 @@ class Options(AddressOptions):
     )
 
 
+AT_ONCE: Final = {"analyzeduration": "1", "fpsprobesize": "0", "probesize": "32"}
+"""Its description tells all that is needed. FFmpeg would watch it for seconds, and then hand out what it saw."""
+
+
 def build(options: Options, context: Context) -> Source:
     """The plugin's entry."""
     # Only the picture is set up: sound would be sent, and thrown away.
-    ffmpeg = {
-        "rtsp_transport": options.transport,
-        "allowed_media_types": "video",
-        "fflags": "nobuffer",
-        "analyzeduration": "500000",
-        "fpsprobesize": "0",
-    }
-    return camera(options, context, ffmpeg)
+    picture = {"rtsp_transport": options.transport, "allowed_media_types": "video"}
+    return camera(options, context, {**picture, **AT_ONCE})
