@@ -29,7 +29,8 @@ from agent.lanes import Lane
 from agent.link import Link
 from agent.loop import Loop, Pulse, Stage
 from agent.pipeline import Pipeline, Shared
-from agent.ports import Context, Engine
+from agent.ports import Context, Engine, Reporter
+from agent.presence import Presence
 from agent.record import Identity
 from agent.router import MOST_IN_FLIGHT, Prefer, Router
 from agent.sdnotify import Notifier
@@ -38,6 +39,7 @@ from agent.snapshots.taker import Snapshots
 from agent.stamp import boot_id
 from agent.states import States
 from agent.supervisor import Supervisor
+from agent.tracking.whereabouts import Whereabouts
 from agent.uplink import MOST_ERRANDS, Uplink
 from agent.view.crop import Crop
 from agent.view.motion import MotionGate
@@ -174,7 +176,19 @@ def _pipeline(camera: CameraConfig, context: Context, shared: Shared, classes: C
         ladder = Ladder(imaging.encode, cloud.longest_px, cloud.finest_quality)
     known = () if classes is None else classes.of(camera.name)
     source = plugins.build_source(camera.source, context)
-    return Pipeline(camera.name, source, shared, ladder=ladder, known=known, shutter=_shutter(camera))
+    reporter = _reporter(camera, shared.identity, known)
+    return Pipeline(camera.name, source, shared, ladder=ladder, reporter=reporter, shutter=_shutter(camera))
+
+
+def _reporter(camera: CameraConfig, identity: Identity, known: Sequence[str]) -> Reporter:
+    """What follows what it sees: by object, or by class."""
+    if camera.rules is None:
+        return Presence(identity, known)
+    return Whereabouts(camera.rules, identity, crop=_crop(camera), known=known)
+
+
+def _crop(camera: CameraConfig) -> Crop:
+    return Crop() if camera.crop is None else Crop(*camera.crop)
 
 
 def _view(camera: CameraConfig) -> View:
@@ -183,7 +197,7 @@ def _view(camera: CameraConfig) -> View:
         imaging.turned,
         imaging.cover,
         rotate=camera.rotate,
-        crop=None if camera.crop is None else Crop(*camera.crop),
+        crop=_crop(camera),
         masks=[mask.mask for mask in camera.masks or ()],
     )
 

@@ -32,7 +32,7 @@ BROKEN: Final = Pauses(0.5, 2.5)
 """A camera that starts refuses its stream for a while. What is not to be mended costs a child every few seconds."""
 CRASHED: Final = Pauses(0.5, 30.0)
 """A reader in a crash loop must not take from the other cameras what they need."""
-REFUSED: Final = Pauses(60.0, 60.0, attempts_a_minute=1)
+REFUSED: Final = Pauses(60.0, 90.0)
 """Some cameras lock a user out for half an hour after five to ten wrong passwords, and forget them after minutes."""
 REMOTE: Final = Pauses(1.0, 30.0, attempts_a_minute=6)
 """A broker or a server."""

@@ -1,5 +1,6 @@
 """The keys of a camera beside its source: what its pictures show, and when it is used. No state."""
 
+import re
 from datetime import time
 from typing import Annotated, Final, Literal
 
@@ -13,7 +14,8 @@ from agent.view.motion import Sensitivity
 from agent.view.view import Fill, Mask
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-_MINUTES_A_DAY: Final = 1440
+_MINUTES: Final = range(60, 1440)
+_CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
@@ -37,8 +39,8 @@ def _is_time(text: str) -> str:
 
 
 def _as_text(value: object) -> object:
-    """YAML 1.1 reads 19:00 without quotes as a number, of minutes."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MINUTES_A_DAY:
+    """YAML 1.1 reads 19:00 without quotes as a number, of minutes. A lone 7 is not told from 0:07, and refused."""
+    if isinstance(value, int) and value in _MINUTES:
         return f"{value // 60:02}:{value % 60:02}"
     return value
 
@@ -52,10 +54,10 @@ def when_of(text: str) -> When:
     """A time of day in words. Raises ValueError: it is none."""
     if text in tuple(Sun):
         return Sun(text)
-    try:
-        return time.fromisoformat(text)
-    except ValueError:
-        raise ValueError('give a time as "07:30", in quotes, or sunrise or sunset') from None
+    found = _CLOCK.fullmatch(text)
+    if found is None:
+        raise ValueError('give a time as "07:30", in quotes, or sunrise or sunset')
+    return time(int(found[1]), int(found[2]))
 
 
 Area = Annotated[tuple[tuple[float, float], ...], AfterValidator(_is_area)]
@@ -156,3 +158,18 @@ class LookConfig(Options):
     schedule: ScheduleConfig | None = Field(
         None, description="the hours in which the camera is used; left out: at all times"
     )
+
+    @property
+    def doubts(self) -> list[str]:
+        """What is allowed, and probably not meant."""
+        left, top, right, bottom = self.crop or (0.0, 0.0, 1.0, 1.0)
+        said = []
+        for number, mask in enumerate(self.masks or ()):
+            across, down = zip(*mask.points, strict=True)
+            if max(across) <= left or min(across) >= right or max(down) <= top or min(down) >= bottom:
+                said.append(f"masks[{number}] lies in what crop cuts off, and hides nothing")
+        if self.motion is not None and self.motion.heartbeat_s <= self.motion.hold_s:
+            said.append("motion.heartbeat_s is not above motion.hold_s: next to nothing is held back")
+        if self.motion is not None and self.fps is not None and self.motion.heartbeat_s * self.fps <= 1:
+            said.append("motion.heartbeat_s is no longer than from one frame to the next by fps: nothing is held back")
+        return said

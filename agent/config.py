@@ -30,13 +30,11 @@ from agent.document import Document
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.mistakes import Mistakes
-from agent.options import BARE_SECRET, Confidence, Options, SinkOptions
+from agent.options import BARE_SECRET, Confidence, Name, Options, SinkOptions
 from agent.router import Mode, Prefer
 from agent.snapshots import album
 from agent.snapshots.trigger import Rule
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
-"""Letters, digits, - and _: names stand in MQTT topics, ids and file names."""
+from agent.tracking_options import FollowConfig
 
 USEFUL_DEADLINE_MS = 350
 """Below it only very good links reach the hosted API in time: the vendor's own end-to-end times are about 400 ms."""
@@ -58,7 +56,7 @@ def _host_name() -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()).strip("-_")[:63] or "agent"
 
 
-class CameraConfig(LookConfig):
+class CameraConfig(LookConfig, FollowConfig):
     """One camera."""
 
     name: Name = Field(description="the camera's name in results and topics: letters, digits, - and _")
@@ -278,14 +276,15 @@ class Config(Options):
     @property
     def notes(self) -> tuple[str, ...]:
         """What is allowed, and probably not meant."""
+        doubts = tuple(f"camera {camera.name}: {doubt}" for camera in self.cameras for doubt in camera.doubts)
         deadline_ms = self.routing.deadline_ms
         if self.mode is Mode.LOCAL_ONLY or deadline_ms >= USEFUL_DEADLINE_MS:
-            return ()
+            return doubts
         note = (
             f"routing.deadline_ms is {deadline_ms}: the hosted API rarely answers that soon, so most frames will be "
             f"answered on the device; {USEFUL_DEADLINE_MS} or more gives it a chance"
         )
-        return (note,)
+        return (*doubts, note)
 
     @property
     def mode(self) -> Mode:

@@ -69,6 +69,9 @@ class SourceError(AgentError):
 class SourceLost(SourceError):
     """The camera is gone for now: reopen it later."""
 
+    least_pause_s = 0.0
+    """Trying again sooner would do harm."""
+
 
 class SourceAbsent(SourceLost):
     """There is nothing to be opened: no device, nobody at that address. To look again costs next to nothing."""
@@ -84,6 +87,8 @@ class SourceCrashed(SourceLost):
 
 class SourceRefused(SourceLost):
     """The camera says no: a wrong password. Cameras lock out those who try too often."""
+
+    least_pause_s = 60.0
 
 
 class SourceEnded(SourceError):

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """One picture: shape (height, width, 3), uint8, BGR as OpenCV has it."""
+UNTRACKED: Final = -1
+"""The tracker id of an object that belongs to no confirmed track, as in the libraries supervision and trackers."""
 
 
 class Route(str, Enum):
@@ -85,6 +87,8 @@ class Prediction:
     confidence: float
     class_name: str
     class_id: int
+    tracker_id: int | None = None
+    """The track it belongs to, from 1; UNTRACKED: to none that is confirmed; None: nothing is tracked."""
 
     def scaled(self, factor_x: float, factor_y: float) -> "Prediction":
         """The same object in a picture that is `factor` times as large."""
@@ -96,6 +100,7 @@ class Prediction:
             confidence=self.confidence,
             class_name=self.class_name,
             class_id=self.class_id,
+            tracker_id=self.tracker_id,
         )
 
 
@@ -298,6 +303,19 @@ class Subject(str, Enum):
     """One camera: `online` or `offline`."""
     COUNT = "count"
     """How many objects of one class the newest result of a camera has: a whole number."""
+    ZONE = "zone"
+    """How many tracked objects of one class are in a zone of a camera: a whole number."""
+    LINE = "line"
+    """How many tracked objects have crossed a line of a camera in one direction since the agent's start."""
+
+
+class Direction(str, Enum):
+    """Which way a line was crossed, as seen by who looks from its first point to its second."""
+
+    IN = "in"
+    """From the left to the right."""
+    OUT = "out"
+    """From the right to the left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,3 +326,11 @@ class State:
     body: bytes
     camera: str | None = None
     class_name: str | None = None
+    place: str | None = None
+    """The name of the zone, or of the line."""
+    direction: Direction | None = None
+
+    @property
+    def about(self) -> tuple[str | None, ...]:
+        """What it is a state of; the newest one about the same is the one that holds."""
+        return self.subject, self.camera, self.class_name, self.place, self.direction

@@ -29,6 +29,7 @@ GREY = 114
 
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 _PARTS, _PART_PX = 8, 16
+_ONE_AROUND = np.ones((3, 3), np.uint8)
 _SMALL_PX = 160
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _LETTER_SHARE = 1 / 45
@@ -79,7 +80,7 @@ class Video:
         self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, wanted.width)
         self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wanted.height)
         self._capture.set(cv2.CAP_PROP_FPS, wanted.fps)
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 2)  # with one, the driver drops what begins while we hold it
         fourcc = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
         width, height = (int(self._capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         return Format(fourcc, width, height, self.fps or 0.0)
@@ -162,7 +163,7 @@ def as_bgr(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
     flat = pixels[..., None] if pixels.ndim == 2 else pixels  # noqa: PLR2004 - a picture without a channel axis
     if flat.shape[2] == 1:
         return cast("Pixels", np.repeat(flat, 3, axis=2))
-    return cast("Pixels", flat[..., :3])
+    return cast("Pixels", np.ascontiguousarray(flat[..., :3]))  # OpenCV draws into nothing else
 
 
 def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
@@ -254,35 +255,47 @@ def turned(pixels: Pixels, degrees: int) -> Pixels:
 
 
 def cover(pixels: Pixels, points: Sequence[tuple[float, float]], fill: Fill) -> None:
-    """Hide what lies within `points`, in pixels, in place. Raises FrameUnreadable: it could not be hidden.
+    """Hide every pixel that the area within `points` touches, in place. Raises FrameUnreadable: it could not be hidden.
 
     Blurred and pixelated areas keep the same: the mean of 8 by 8 parts of the rectangle around them, or of larger ones
     where those would be smaller than 16 pixels.
     """
     outline = np.rint(np.array(points)).astype(np.int32)
-    try:
-        if fill is Fill.BLACK:
-            cv2.fillPoly(pixels, [outline], (0, 0, 0))
-        else:
-            _coarsen(pixels, outline, smooth=fill is Fill.BLUR)
-    except cv2.error as error:
-        raise FrameUnreadable(f"a mask cannot be applied: {error.err}") from error
-
-
-def _coarsen(pixels: Pixels, outline: NDArray[np.int32], *, smooth: bool) -> None:
-    """Leave no detail inside the outline."""
-    left, top = np.maximum(outline.min(axis=0), 0)
-    right, bottom = np.minimum(outline.max(axis=0) + 1, (pixels.shape[1], pixels.shape[0]))
+    first, last = outline.min(axis=0) - 2, outline.max(axis=0) + 3
+    left, top = np.maximum(first, 0)
+    right, bottom = np.minimum(last, (pixels.shape[1], pixels.shape[0]))
     if left >= right or top >= bottom:
         return
     area = pixels[top:bottom, left:right]
+    try:
+        hidden = _filled(outline - first, last - first)[top - first[1] :, left - first[0] :][
+            : len(area), : right - left
+        ]
+        instead = None if fill is Fill.BLACK else _coarse(area, smooth=fill is Fill.BLUR)
+        np.bitwise_and(area, ~hidden, out=area)  # NumPy raises where it cannot write; OpenCV may write elsewhere
+        if instead is not None:
+            np.bitwise_or(area, instead & hidden, out=area)
+    except (cv2.error, ValueError) as error:
+        raise FrameUnreadable(f"a mask cannot be applied: {error}") from error
+
+
+def _filled(outline: NDArray[np.int32], size: NDArray[np.int32]) -> Pixels:
+    """White inside the outline and one pixel around it, for corners were rounded; black elsewhere.
+
+    The canvas holds all of it: OpenCV puts an edge that it clips elsewhere by a pixel.
+    """
+    canvas = np.zeros((size[1], size[0]), np.uint8)
+    cv2.fillPoly(canvas, [outline], (255,))
+    return cast("Pixels", cv2.cvtColor(cv2.dilate(canvas, _ONE_AROUND), cv2.COLOR_GRAY2BGR))
+
+
+def _coarse(area: Pixels, *, smooth: bool) -> Pixels:
+    """What may be known of `area`."""
     height, width = area.shape[:2]
-    parts = tuple(max(1, min(_PARTS, side // _PART_PX)) for side in (width, height))
-    coarse = cv2.resize(area, parts, interpolation=cv2.INTER_AREA)
-    blind = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST)
-    inside = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(inside, [outline - (left, top)], 255)
-    area[inside > 0] = blind[inside > 0]
+    parts = (max(1, min(_PARTS, width // _PART_PX)), max(1, min(_PARTS, height // _PART_PX)))
+    means = cv2.resize(area, parts, interpolation=cv2.INTER_AREA)
+    way = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
+    return cast("Pixels", cv2.resize(means, (width, height), interpolation=way))
 
 
 def small_grey(pixels: Pixels) -> NDArray[np.uint8]:

@@ -153,8 +153,8 @@ def _echo(problem: ErrorDetails) -> str:
 
 
 def _quoted(text: object) -> list[str]:
-    """The names in pydantic's "'a', 'b' or 'c'"."""
-    return re.findall(r"'([^']*)'", str(text))
+    """The names in pydantic's "'a', 'b' or 'c'", and the numbers in its "0, 90 or 180"."""
+    return re.findall(r"'([^']*)'", str(text)) or re.findall(r"\d+", str(text))
 
 
 def _needs_type(types: Iterable[str]) -> str:

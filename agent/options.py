@@ -14,6 +14,8 @@ from agent.room import WhenFull
 
 BARE_SECRET = "bare_secret"  # noqa: S105 - the name of a mistake
 """The mistake of writing a secret itself; its value is never repeated."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+"""Letters, digits, - and _: names stand in MQTT topics, ids and file names."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Confidence = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]

@@ -10,20 +10,20 @@ retries live elsewhere.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from traceback import format_exception
 
 from agent.case import Candidate
 from agent.clock import Clock
 from agent.errors import ConfigError, EngineBroken, EngineError, FrameUnreadable, SourceBroken
-from agent.flow import Answer, Decision, Fate, Frame, Pixels, Result, Route
+from agent.flow import Answer, Decision, Fate, Frame, Result, Route
 from agent.handoff import Bell, LatestFrame, OrderedResults
 from agent.ladder import Ladder
 from agent.lanes import Job, Lane
 from agent.logs import Damper
 from agent.loop import Pulse
-from agent.ports import Engine, Intake, Source, Witness
+from agent.ports import Engine, Intake, Reporter, Source, Witness
 from agent.presence import Presence
 from agent.record import Identity, delivery_of
 from agent.stake import Stakes
@@ -68,7 +68,7 @@ class Pipeline:
         shared: Shared,
         *,
         ladder: Ladder | None = None,
-        known: Iterable[str] = (),
+        reporter: Reporter | None = None,
         shutter: Shutter | None = None,
     ) -> None:
         """The camera is not opened yet.
@@ -78,7 +78,7 @@ class Pipeline:
             source: where its pictures come from.
             shared: what it has in common with the others.
             ladder: in which sizes its frames can be uploaded.
-            known: the classes of which an earlier run has told a count.
+            reporter: follows what it sees; None: by class, as the first run of an agent does.
             shutter: which pictures become frames, and how; None: all, as they are.
         """
         self.camera = camera
@@ -91,7 +91,7 @@ class Pipeline:
         self._ladder = ladder
         self._shutter = shutter or Shutter()
         self._stakes = Stakes()
-        self._presence = Presence(shared.identity, known)
+        self._reporter = reporter or Presence(shared.identity)
         self._clock = shared.clock
         # Milliseconds since boot: a restart within one boot never repeats a sequence number, nor an id.
         self._seq = int(shared.clock.now() * 1000)
@@ -99,11 +99,16 @@ class Pipeline:
 
     def capture(self, pulse: Pulse) -> None:
         """Read frames until told to stop, in the hours that the camera is used. Raises SourceLost, SourceEnded."""
+        rests = False
         while not pulse.stopping.is_set():
             if self._shutter.open_now(self._clock):
+                rests = False
                 self._watch(pulse)
-            else:
-                pulse.rest(_HOURS_WAIT_S)
+                continue
+            if not rests:
+                _log.info("camera %s is closed: outside its schedule", self.camera)
+            rests = True
+            pulse.rest(_HOURS_WAIT_S)
 
     def _watch(self, pulse: Pulse) -> None:
         """Open the camera and read it, until told to stop or its hours are over."""
@@ -113,7 +118,7 @@ class Pipeline:
             while not pulse.stopping.is_set() and self._shutter.open_now(self._clock):
                 pulse.beat()
                 due_s = self._await_turn(due_s, pulse)
-                if self._source.live or self.latest.wait_empty(self._clock, _IDLE_WAIT_S):
+                if self._is_due() and (self._source.live or self.latest.wait_empty(self._clock, _IDLE_WAIT_S)):
                     self.capture_one()
         except ConfigError as error:
             if self._shared.one_camera and self.telemetry.status().captured == 0:
@@ -126,43 +131,48 @@ class Pipeline:
     def _await_turn(self, due_s: float, pulse: Pulse) -> float:
         """Wait until `due_s` where the runtime sets the pace; when the next frame is due."""
         if not self._source.pace_fps:
-            pulse.rest(self._shutter.wait_s(self._clock.now()))
+            pulse.rest(min(self._shutter.wait_s(self._clock.now()), _HOURS_WAIT_S))  # its hours may end meanwhile
             return due_s
         now_s = self._clock.now()
         if due_s > now_s:
             pulse.rest(due_s - now_s)
         return max(due_s, now_s - 1 / self._source.pace_fps) + 1 / self._source.pace_fps
 
+    def _is_due(self) -> bool:
+        """Whether to read now. What the runtime paces is read in any case: its scene goes on, whoever looks."""
+        due = bool(self._source.pace_fps) or not self._shutter.wait_s(self._clock.now())
+        return due and self._shutter.open_now(self._clock)  # its hours may have ended while it waited
+
     def capture_one(self) -> None:
         """Read one frame into the slot, if there is one; what it pushes out ends there."""
         try:
-            pixels = self._picture()
+            frame = self._frame()
         except FrameUnreadable as error:
             self.telemetry.note_unreadable()
             self._damper.note("unreadable", f"camera {self.camera}: {error}; counted and left out")
             return
-        if pixels is None:
+        if frame is None:
             return
-        if self.telemetry.note_online(online=True):
-            _log.info("camera %s gives pictures of %dx%d", self.camera, pixels.shape[1], pixels.shape[0])
-        clock = self._clock
-        frame = Frame(self.camera, self._seq, clock.now(), clock.wall(), clock.synchronized(), pixels)
         self._seq += 1
         self.telemetry.note_captured()
         if self.latest.put(frame) is not None:
             self.telemetry.note_dropped(Fate.OVERWRITTEN)
 
-    def _picture(self) -> Pixels | None:
+    def _frame(self) -> Frame | None:
         """The next picture that is to be a frame, as everything but this function sees it. Raises SourceError."""
         pixels = self._source.read()
         if pixels is None:
             return None
-        surplus = self._source.pace_fps and self._shutter.wait_s(self._clock.now())  # its scene goes on, whoever looks
-        seen = Held.SURPLUS if surplus else self._shutter.expose(pixels, self._clock.now())
+        clock = self._clock
+        now_s, wall_s = clock.now(), clock.wall()  # before masks and motion take their time
+        if self.telemetry.note_online(online=True):
+            _log.info("camera %s gives pictures of %dx%d", self.camera, pixels.shape[1], pixels.shape[0])
+        surplus = self._source.pace_fps and self._shutter.wait_s(now_s)
+        seen = Held.SURPLUS if surplus else self._shutter.expose(pixels, now_s)
         if isinstance(seen, Held):
             self.telemetry.note_held(seen)
             return None
-        return seen
+        return Frame(self.camera, self._seq, now_s, wall_s, clock.synchronized(), seen)
 
     def candidate(self, frame: Frame, *, waiting: bool = False) -> Candidate:
         """What the router needs to know of `frame`."""
@@ -291,10 +301,11 @@ class Pipeline:
             return
         if not result.revision:  # a correction tells of a frame long past
             self._stakes.note(result.published, result.answer.predictions, width=result.width, height=result.height)
-        counts, events = self._presence.note(result)
-        for state in counts:
+        report = self._reporter.note(result)
+        result = report.result
+        for state in report.states:
             self._shared.states.put(state)
-        for delivery in (delivery_of(result, self._shared.identity), *events):
+        for delivery in (delivery_of(result, self._shared.identity), *report.events):
             for outbox in self._shared.outboxes:
                 outbox.put(delivery)
         if frame is not None:

@@ -156,6 +156,26 @@ class Witness(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one result has to tell beyond itself."""
+
+    result: Result
+    """As it is published: with the ids of its objects, where they are tracked."""
+    states: tuple[State, ...] = ()
+    events: tuple[Delivery, ...] = ()
+
+
+class Reporter(Protocol):
+    """Follows what one camera sees, result by result."""
+
+    def note(self, result: Result) -> Report:
+        """Called by the camera's emit thread with each result that has an answer, in capture order.
+
+        Corrections (a revision above 0) come in between, whenever they are there. Never raises.
+        """
+
+
 class Intake(Protocol):
     """What takes results on their way out."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.flow import Delivery, Result, State, Subject
+from agent.ports import Report
 from agent.record import EventType, Identity, Sighting, event_of
 
 HOLD_S: Final = 3.0
@@ -26,29 +27,38 @@ class _Episode:
     """The result with which it was told of; None: it has been seen once only."""
 
 
+class Counts:
+    """How many objects of each class the newest result of one camera has."""
+
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        """`known`: the classes that an earlier run told of; those that are not there are told to be 0."""
+        self._told: dict[str, int | None] = dict.fromkeys(known)
+        """None: by an earlier run, and what that said may stand at a broker yet."""
+
+    def changed(self, result: Result) -> Iterator[State]:
+        """Those that are others now than they were last told."""
+        sightings = _sightings(result)
+        for name in sorted(self._told.keys() | sightings.keys()):
+            count = sightings[name].count if name in sightings else 0
+            if self._told.get(name) != count:
+                self._told[name] = count
+                yield State(Subject.COUNT, str(count).encode(), result.camera, name)
+
+
 class Presence:
     """One camera's."""
 
     def __init__(self, identity: Identity, known: Iterable[str] = ()) -> None:
         """`known`: the classes that an earlier run told of; those that are not there are told to be 0."""
         self._identity = identity
-        self._counts: dict[str, int | None] = dict.fromkeys(known)
-        """As they were last told; None: by an earlier run, and what that said may stand at a broker yet."""
+        self._counts = Counts(known)
         self._episodes: dict[str, _Episode] = {}
 
-    def note(self, result: Result) -> tuple[list[State], list[Delivery]]:
-        """The counts that `result` changes, and the events it makes."""
+    def note(self, result: Result) -> Report:
+        """`result` as it is, the counts that it changes, and the events it makes."""
         if result.answer is None or result.revision:
-            return [], []
-        sightings = _sightings(result)
-        return list(self._changed(result.camera, sightings)), list(self._events(result, sightings))
-
-    def _changed(self, camera: str, sightings: dict[str, Sighting]) -> Iterator[State]:
-        for name in sorted(self._counts.keys() | sightings.keys()):
-            count = sightings[name].count if name in sightings else 0
-            if self._counts.get(name) != count:
-                self._counts[name] = count
-                yield State(Subject.COUNT, str(count).encode(), camera, name)
+            return Report(result)
+        return Report(result, tuple(self._counts.changed(result)), tuple(self._events(result, _sightings(result))))
 
     def _events(self, result: Result, sightings: dict[str, Sighting]) -> Iterator[Delivery]:
         for name in sorted(self._episodes.keys() - sightings.keys()):

@@ -49,10 +49,11 @@ class Identity:
 def delivery_of(result: Result, identity: Identity) -> Delivery:
     """The message that goes to the sinks. Raises ValueError for a failed frame, which has no record."""
     name = identity.result_id(result.camera, result.seq, result.revision)
-    return Delivery(name, result.camera, _bytes(record_of(result, identity)))
+    return Delivery(name, result.camera, encoded(record_of(result, identity)))
 
 
-def _bytes(record: dict[str, Any]) -> bytes:
+def encoded(record: dict[str, Any]) -> bytes:
+    """A record as one line of JSON."""
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
@@ -71,13 +72,13 @@ def event_of(
         "class": class_name,
         "count": sighting.count,
         "confidence": round(sighting.confidence, 4),
-        "began_at": _rfc3339(first.captured_wall_s),
-        "at": _rfc3339(result.captured_wall_s),
+        "began_at": rfc3339(first.captured_wall_s),
+        "at": rfc3339(result.captured_wall_s),
         "duration_s": round(result.captured_s - first.captured_s, 3),
         "clock_synchronized": result.clock_synchronized,
         "result": identity.result_id(result.camera, result.seq, result.revision),
     }
-    return Delivery(str(record["id"]), result.camera, _bytes(record), Kind.EVENT)
+    return Delivery(str(record["id"]), result.camera, encoded(record), Kind.EVENT)
 
 
 def record_of(result: Result, identity: Identity) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def record_of(result: Result, identity: Identity) -> dict[str, Any]:
         "seq": result.seq,
         "revision": result.revision,
         "supersedes": None if corrected is None else identity.result_id(result.camera, result.seq, corrected),
-        "captured_at": _rfc3339(result.captured_wall_s),
+        "captured_at": rfc3339(result.captured_wall_s),
         "captured_monotonic_s": round(result.captured_s, 6),
         "clock_synchronized": result.clock_synchronized,
         "task": "object-detection",
@@ -108,6 +109,7 @@ def record_of(result: Result, identity: Identity) -> dict[str, Any]:
 
 
 def _prediction(found: Prediction) -> dict[str, Any]:
+    tracked = {} if found.tracker_id is None else {"tracker_id": found.tracker_id}
     return {
         "x": found.x,
         "y": found.y,
@@ -116,6 +118,7 @@ def _prediction(found: Prediction) -> dict[str, Any]:
         "confidence": found.confidence,
         "class": found.class_name,
         "class_id": found.class_id,
+        **tracked,
     }
 
 
@@ -186,5 +189,6 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 2)
 
 
-def _rfc3339(wall_s: float) -> str:
+def rfc3339(wall_s: float) -> str:
+    """Seconds since the epoch in words: UTC, in milliseconds."""
     return datetime.fromtimestamp(wall_s, tz=timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

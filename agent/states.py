@@ -1,24 +1,21 @@
 """The newest state of everything, and what has changed since a sink last asked. Any thread; one lock."""
 
 import threading
-from typing import TypeAlias
 
-from agent.flow import State, Subject
-
-_About: TypeAlias = tuple[Subject, str | None, str | None]
+from agent.flow import State
 
 
 class States:
-    """One state for each subject, camera and class."""
+    """One state for each thing that a state can be about."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._mark = 0
-        self._newest: dict[_About, tuple[int, State]] = {}
+        self._newest: dict[tuple[str | None, ...], tuple[int, State]] = {}
 
     def put(self, state: State) -> None:
         """What is true from now on; the same again changes nothing."""
-        about = (state.subject, state.camera, state.class_name)
+        about = state.about
         with self._lock:
             if about not in self._newest or self._newest[about][1] != state:
                 self._mark += 1

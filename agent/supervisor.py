@@ -71,9 +71,8 @@ class Supervisor:
                 return
             except (SourceLost, SinkUnavailable) as error:
                 pauses = _pauses_after(error)
-                least_s = error.least_pause_s if isinstance(error, SinkUnavailable) else 0.0
-                pause_s = waits.pause_s(pauses, now_s=self._clock.now(), least_s=least_s)
-                most_s = max(pauses.last_s, least_s)
+                pause_s = waits.pause_s(pauses, now_s=self._clock.now(), least_s=error.least_pause_s)
+                most_s = max(pauses.last_s, error.least_pause_s)
                 again = f"{loop.name}: {error}; trying again, pauses up to {most_s:.0f} s"
                 self._damper.note(f"{loop.name} {error}", again)
                 pulse.rest(pause_s)

@@ -1,9 +1,9 @@
 """What Home Assistant is told of an agent: device-based MQTT discovery. Owner: the sink's thread.
 
 One retained message at DISCOVERY_PREFIX/device/OBJECT_ID/config lists the device and its entities (Home Assistant's
-page "MQTT", section "Device discovery payload"). Entities are there for the cameras and classes that were seen; when
-there are more of them, the message is sent again. Values come from the topics that everybody reads: the templates
-below take them out of PREFIX/health, whose shape they therefore know.
+page "MQTT", section "Device discovery payload"). Entities are there for the cameras, classes, zones and lines that
+were seen; when there are more of them, the message is sent again. Values come from the topics that everybody reads: the
+templates below take them out of PREFIX/health, whose shape they therefore know.
 """
 
 import json
@@ -24,7 +24,7 @@ EXPIRE_AFTER_S: Final = 120
 
 
 class Discovery:
-    """The device, and the cameras and classes that have been seen."""
+    """The device, and what has been told of its cameras."""
 
     def __init__(self, name: str, topics: Topics, prefix: str) -> None:
         """`name` is the agent's, `prefix` Home Assistant's own for discovery."""
@@ -32,21 +32,21 @@ class Discovery:
         self._topics = topics
         self._device = f"vedette_{_id(name)}"
         self._topic = f"{prefix}/device/{self._device}/config"
-        self._classes: dict[str, set[str]] = {}
-        """By camera."""
+        self._counted: dict[str, dict[tuple[str | None, ...], State]] = {}
+        """By camera: a count of everything that it has told counts of, each once."""
 
     def note(self, states: Sequence[State]) -> bool:
-        """Learn of cameras and classes; whether one of them is new."""
+        """Learn of cameras and of what is counted there; whether one of them is new."""
         before = self._size()
         for state in states:
             if state.camera is not None:
-                seen = self._classes.setdefault(state.camera, set())
-                if state.subject is Subject.COUNT and state.class_name is not None:
-                    seen.add(state.class_name)
+                counted = self._counted.setdefault(state.camera, {})
+                if state.subject is not Subject.CAMERA:
+                    counted.setdefault(state.about, state)
         return self._size() > before
 
     def _size(self) -> int:
-        return sum(1 + len(seen) for seen in self._classes.values())
+        return sum(1 + len(counted) for counted in self._counted.values())
 
     def message(self) -> Message:
         """The discovery message, as things stand."""
@@ -65,14 +65,11 @@ class Discovery:
 
     def _entities(self) -> list[tuple[str, _Entity]]:
         entities = [("connectivity", self._agent_there()), ("outbox_waiting", self._outbox_waiting())]
-        for camera in sorted(self._classes):
+        for camera in sorted(self._counted):
             key = _id(camera)
             entities += [(f"{key}-{what}", entity) for what, entity in self._camera(camera).items()]
-            for class_name in sorted(self._classes[camera]):
-                entities += [
-                    (f"{key}-{_id(class_name)}-{what}", entity)
-                    for what, entity in self._class(camera, class_name).items()
-                ]
+            for _, state in sorted(self._counted[camera].items(), key=lambda item: [part or "" for part in item[0]]):
+                entities += [(f"{key}-{what}", entity) for what, entity in self._counts(camera, state).items()]
         return entities
 
     def _agent_there(self) -> _Entity:
@@ -131,24 +128,37 @@ class Discovery:
             "availability": [self._while_agent()],
         }
 
-    def _class(self, camera: str, class_name: str) -> dict[str, _Entity]:
-        topic = self._topics.count(camera, class_name)
+    def _counts(self, camera: str, state: State) -> dict[str, _Entity]:
+        """The entities that show one count."""
+        topic, of_class = self._topics.of(state), state.class_name or ""
+        if state.subject is Subject.LINE and state.place is not None and state.direction is not None:
+            way = state.direction.value
+            total = self._count(camera, f"{state.place} {way}", topic, "total_increasing")
+            return {f"line-{_id(state.place)}-{way}": total}
+        name = of_class if state.place is None else f"{state.place} {of_class}"
+        key = _id(of_class) if state.place is None else f"zone-{_id(state.place)}-{_id(of_class)}"
         return {
-            "count": {
-                "platform": "sensor",
-                "name": f"{camera} {class_name} count",
-                "state_class": "measurement",
-                "state_topic": topic,
-                **self._while_both(camera),
-            },
-            "occupancy": {
-                "platform": "binary_sensor",
-                "name": f"{camera} {class_name}",
-                "device_class": "occupancy",
-                "state_topic": topic,
-                "value_template": "{{ 'ON' if value | int(0) > 0 else 'OFF' }}",
-                **self._while_both(camera),
-            },
+            f"{key}-count": self._count(camera, f"{name} count", topic, "measurement"),
+            f"{key}-occupancy": self._occupancy(camera, name, topic),
+        }
+
+    def _count(self, camera: str, name: str, topic: str, state_class: str) -> _Entity:
+        return {
+            "platform": "sensor",
+            "name": f"{camera} {name}",
+            "state_class": state_class,
+            "state_topic": topic,
+            **self._while_both(camera),
+        }
+
+    def _occupancy(self, camera: str, name: str, topic: str) -> _Entity:
+        return {
+            "platform": "binary_sensor",
+            "name": f"{camera} {name}",
+            "device_class": "occupancy",
+            "state_topic": topic,
+            "value_template": "{{ 'ON' if value | int(0) > 0 else 'OFF' }}",
+            **self._while_both(camera),
         }
 
     def _measured(self, template: str) -> _Entity:

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Final
 
-from agent.flow import Delivery, Kind, State, Subject
+from agent.flow import Delivery, Direction, Kind, State, Subject
 from agent.sinks._mqtt_packet import Message
 
 _BRANCH: Final = {Kind.RESULT: "results", Kind.EVENT: "events"}
 _STATUS: Final = "status"
-_TAKEN: Final = frozenset({*_BRANCH.values(), _STATUS})
+_ZONES: Final = "zones"
+_LINES: Final = "lines"
+_TAKEN: Final = frozenset({*_BRANCH.values(), _STATUS, _ZONES, _LINES})
 """Levels below a camera that no class may have."""
 
 
@@ -37,6 +39,14 @@ class Topics:
         name = level(class_name)
         return f"{self.prefix}/{level(camera)}/{name}_" if name in _TAKEN else f"{self.prefix}/{level(camera)}/{name}"
 
+    def zone(self, camera: str, zone: str, class_name: str) -> str:
+        """How many objects of a class are in a zone."""
+        return f"{self.prefix}/{level(camera)}/{_ZONES}/{level(zone)}/{level(class_name)}"
+
+    def line(self, camera: str, line: str, direction: Direction) -> str:
+        """How many objects have crossed a line in one direction."""
+        return f"{self.prefix}/{level(camera)}/{_LINES}/{level(line)}/{direction.value}"
+
     def delivery(self, delivery: Delivery) -> Message:
         """A result or an event."""
         topic = f"{self.prefix}/{level(delivery.camera)}/{_BRANCH[delivery.kind]}"
@@ -44,13 +54,22 @@ class Topics:
 
     def state(self, state: State) -> Message:
         """A state, retained."""
-        return retained(self._topic_of(state), state.body)
+        return retained(self.of(state), state.body)
 
-    def _topic_of(self, state: State) -> str:
-        if state.subject is Subject.HEALTH:
-            return self.health
-        camera = state.camera or ""
-        return self.status(camera) if state.subject is Subject.CAMERA else self.count(camera, state.class_name or "")
+    def of(self, state: State) -> str:
+        """Where a state is published."""
+        camera, name, place = state.camera or "", state.class_name or "", state.place or ""
+        match state.subject:
+            case Subject.HEALTH:
+                return self.health
+            case Subject.CAMERA:
+                return self.status(camera)
+            case Subject.COUNT:
+                return self.count(camera, name)
+            case Subject.ZONE:
+                return self.zone(camera, place, name)
+            case Subject.LINE:
+                return self.line(camera, place, state.direction or Direction.IN)
 
 
 def retained(topic: str, body: bytes) -> Message:

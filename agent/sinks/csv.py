@@ -37,7 +37,7 @@ _OF_RESULT: Final = {
     "revision": ("revision",),
     "supersedes": ("supersedes",),
 }
-_OF_OBJECT: Final = ("class", "class_id", "confidence", "x", "y", "width", "height")
+_OF_OBJECT: Final = ("class", "class_id", "confidence", "x", "y", "width", "height", "tracker_id")
 _OF_RESULT_TOO: Final = {
     "image_width": ("image", "width"),
     "image_height": ("image", "height"),

@@ -8,6 +8,8 @@ same id. Topics below the prefix:
     PREFIX/health             retained: how the agent does, a JSON object
     PREFIX/CAMERA/status      retained: "online" or "offline"; holds while PREFIX/available is "online"
     PREFIX/CAMERA/CLASS       retained: how many of that class the newest result has
+    PREFIX/CAMERA/zones/ZONE/CLASS  retained: how many of that class are in the zone
+    PREFIX/CAMERA/lines/LINE/in     retained: how many have crossed the line so since the start; and .../out
     PREFIX/CAMERA/results     one message per result, not retained
     PREFIX/CAMERA/events      one message per event, not retained
 

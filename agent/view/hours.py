@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from agent.view.sun import rise_and_set
 
@@ -20,11 +20,17 @@ class Sun(str, Enum):
 
 
 When: TypeAlias = time | Sun
+_EARLIEST: Final = {Sun.RISE: time(3), Sun.SET: time(15)}
+_LATEST: Final = {Sun.RISE: time(9), Sun.SET: time(22)}
+"""Where most people live; by these alone is decided whether a period is over midnight."""
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From one time of day to another, the next day's where that is not later."""
+    """From one time of day to another, the next day's where that is never later.
+
+    From 05:00 to sunrise is over on its day: where the sun rises before 05:00, there is no such period that day.
+    """
 
     begin: When
     end: When
@@ -32,6 +38,13 @@ class Period:
     """Those on which it begins; Monday is 0."""
     fps: float | None = None
     """Frames per second that are wanted then; None: as at all times."""
+
+    @property
+    def over_midnight(self) -> bool:
+        """It ends on the day after."""
+        begin = _EARLIEST[self.begin] if isinstance(self.begin, Sun) else self.begin
+        end = _LATEST[self.end] if isinstance(self.end, Sun) else self.end
+        return self.end == self.begin or end <= begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +74,8 @@ class Hours:
         return None
 
     def _holds(self, period: Period, day: date, here: datetime) -> bool:
-        begin, end = self._at(period.begin, day), self._at(period.end, day)
-        if end <= begin and not isinstance(period.end, Sun):
-            end += timedelta(days=1)
-        elif end <= begin and period.begin is not Sun.RISE:  # sunset comes before sunrise on every day
-            end = self._at(period.end, day + timedelta(days=1))
-        return begin <= here < end
+        last_day = day + timedelta(days=period.over_midnight)
+        return self._at(period.begin, day) <= here < self._at(period.end, last_day)
 
     def _at(self, when: When, day: date) -> datetime:
         """The time of that day, in this machine's time zone."""

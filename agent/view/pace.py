@@ -1,6 +1,10 @@
 """How often a frame is wanted. Owner: the camera's thread."""
 
 import math
+from typing import Final
+
+_SLACK_S: Final = 0.001
+"""What comes so little too early is in time: a wait ends no more exactly than that."""
 
 
 class Pace:
@@ -13,7 +17,8 @@ class Pace:
 
     def wait_s(self, now_s: float) -> float:
         """Seconds until the next frame is wanted; 0: now."""
-        return max(0.0, self._due_s - now_s)
+        wait_s = self._due_s - now_s
+        return wait_s if wait_s > _SLACK_S else 0.0
 
     def take(self, now_s: float) -> None:
         """A frame was taken. The grid gives way when frames come more than one period late."""

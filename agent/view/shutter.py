@@ -1,7 +1,8 @@
 """Which pictures of a camera become frames, and how: by the hour, by their number, by what moves, behind its masks.
 
-While the machine's clock is not known to be right, as on a Pi that was off and has no network yet, a schedule is not
-followed: a burglar missed is worse than a frame too many. Owner: the camera's thread.
+While the machine's clock has never been known to be right, as on a Pi that was off and has no network yet, a schedule
+is not followed: a burglar missed is worse than a frame too many. One that was right goes on well enough, though the
+kernel doubts it after nine hours without the network. Owner: the camera's thread.
 """
 
 import logging
@@ -44,22 +45,29 @@ class Shutter:
         self._paced_fps = fps
         self._gate = gate
         self._hours = hours
-        self._told = False
+        self._told = self._clock_known = False
+        self._second: int | None = None
+        self._open = True
 
     def open_now(self, clock: Clock) -> bool:
         """Whether this is an hour in which the camera is used."""
         if self._hours is None:
             return True
-        if not clock.synchronized():
+        self._clock_known = self._clock_known or clock.synchronized()
+        if not self._clock_known:
             if not self._told:
                 _log.warning(
                     "this machine's clock is not known to be right: a camera with a schedule is used until it is"
                 )
             self._told = True
             return True
-        period = self._hours.now(clock.wall())
-        self._set_pace(self._fps if period is None or period.fps is None else period.fps)
-        return period is not None
+        wall_s = clock.wall()
+        if int(wall_s) != self._second:
+            self._second = int(wall_s)
+            period = self._hours.now(wall_s)
+            self._set_pace(self._fps if period is None or period.fps is None else period.fps)
+            self._open = period is not None
+        return self._open
 
     def _set_pace(self, fps: float | None) -> None:
         if fps != self._paced_fps:

@@ -1,6 +1,15 @@
 """A camera's picture as everything else sees it: upright, cropped, and without what is nobody's business. No state.
 
 Masks are applied here and nowhere else, before a frame exists: what is uploaded, kept, drawn or shown never held more.
+
+A picture of 1920x1080 takes 0.6 ms (180 degrees) to 1.9 ms (90, 270) to be turned, 0.1 ms to be cropped to a quarter,
+and for a mask of half its width and height 0.7 ms (black) or 3 to 4 ms (blur, pixelate); for one of a fifth 0.1 and
+0.4 ms. Two cores of an x86-64 server that was busy, the best of 7 runs of 10, by
+
+    python -m timeit -n 10 -r 7 -s 'from agent import imaging; from agent.sources._scene import Scene
+    from agent.view.view import Fill
+    frame, area = Scene(1920, 1080, seed=1, shapes=6).render(5), [(192, 108), (1152, 108), (1152, 648), (192, 648)]' \
+    'imaging.cover(frame, area, Fill.BLUR)'
 """
 
 from collections.abc import Callable, Sequence

@@ -21,7 +21,8 @@ PYPROJECT = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
 ABOVE_THE_CORE = {"__init__", "__main__", "cli", "console", "app", "check", "demo", "config", "plugins", "mistakes"}
 ABOVE_THE_CORE |= {"backlog", "explain", "chart", "history", "backfilling", "outboxes"}
 CORE_PACKAGES = {"backfill", "isolation", "snapshots", "tracking", "view"}
-BESIDE_THE_CORE = {"camera_options", "imaging", "options", "document", "package", "sdnotify", "trust"}
+BESIDE_THE_CORE = {"camera_options", "tracking_options", "imaging", "options", "document"}
+BESIDE_THE_CORE |= {"package", "sdnotify", "trust"}
 """Each the home of a library or of a system's interface."""
 
 
@@ -37,6 +38,7 @@ _DECLARES = (
     "agent/options.py",
     "agent/config.py",
     "agent/camera_options.py",
+    "agent/tracking_options.py",
     "agent/package.py",
     "agent/sinks/_file_options.py",  # those that every sink with a file has
     "agent/sources/_live_options.py",  # and every camera

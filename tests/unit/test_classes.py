@@ -159,12 +159,12 @@ def started(folder: Path, *, durable: bool = True) -> app.Agent:
 
 def test_a_restarted_agent_with_an_empty_yard_tells_that_nobody_is_there(tmp_path: Path) -> None:
     first = started(tmp_path)
-    for state in first.pipelines[0]._presence.note(seen(1, "person", "person"))[0]:
+    for state in first.pipelines[0]._reporter.note(seen(1, "person", "person")).states:
         first.pipelines[0]._shared.states.put(state)
     assert first.classes is not None
     first.classes.note()
-    again = started(tmp_path).pipelines[0]
-    assert again._presence.note(seen(2)) == ([State(Subject.COUNT, b"0", "door", "person")], [])
+    again = started(tmp_path).pipelines[0]._reporter
+    assert again.note(seen(2)).states == (State(Subject.COUNT, b"0", "door", "person"),)
 
 
 def test_the_trial_remembers_nothing(tmp_path: Path) -> None:

@@ -184,7 +184,8 @@ f.yaml:1: agent: may hold letters, digits, - and _ only, begins with a letter or
 f.yaml:4: cameras[0].source.type: 'rtspp' is unknown; did you mean rtsp? \
 Allowed: csi, image_folder, mjpeg, picamera, rtsp, synthetic, v4l2, video_file
 f.yaml:5: cameras[1].name: is missing: the camera's name in results and topics: letters, digits, - and _
-f.yaml:5: cameras[1].nam: there is no such key here; did you mean name? Allowed: crop, fps, masks, motion, name, rotate, schedule, source
+f.yaml:5: cameras[1].nam: there is no such key here; did you mean name? \
+Allowed: crop, fps, lines, masks, motion, name, rotate, schedule, source, tracking, zones
 f.yaml:6: cameras[1].source.width: should be a whole number (it is 'wide')
 f.yaml:6: cameras[1].source.fps: should be greater than 0 (it is -1)
 f.yaml:8: engines.local.model: is missing: a .tflite file, a model package folder, \

@@ -89,6 +89,7 @@ def test_each_object_is_a_row_that_tells_all_of_its_result(tmp_path: Path) -> No
         "y": "80.0",
         "width": "40.0",
         "height": "30.25",
+        "tracker_id": "",
         "image_width": "640",
         "image_height": "480",
         "route": "cloud",
@@ -110,7 +111,7 @@ def test_a_result_without_objects_is_one_row_with_empty_cells(tmp_path: Path) ->
     (row,) = written(tmp_path, seen())
     assert {name for name, cell in row.items() if not cell} == {
         "supersedes",
-        *("class", "class_id", "confidence", "x", "y", "width", "height"),
+        *("class", "class_id", "confidence", "x", "y", "width", "height", "tracker_id"),
     }
 
 

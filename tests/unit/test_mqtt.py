@@ -1,8 +1,10 @@
 import contextlib
+import json
 import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,11 @@ from pydantic import ValidationError
 
 from agent.clock import SystemClock
 from agent.errors import Cause, SinkTakenOver, SinkUnavailable
-from agent.flow import Delivery, Outcome
+from agent.flow import Delivery, Direction, Outcome, State, Subject
 from agent.ports import Context
 from agent.sinks import mqtt
 from agent.sinks._mqtt_announcer import Announcer
-from agent.sinks._mqtt_discovery import Discovery
+from agent.sinks._mqtt_discovery import Discovery, _id
 from agent.sinks._mqtt_topics import Topics
 
 CONNECT, PUBLISH, SUBSCRIBE = 0x10, 0x30, 0x80
@@ -437,3 +439,43 @@ def test_the_protocol_may_be_written_with_or_without_quotes(value: object) -> No
 def test_a_mistake_in_the_options_is_named(mistake: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         mqtt.Options.model_validate({"type": "mqtt", "host": "broker", **mistake})
+
+
+# Zones and lines
+
+
+INSIDE = State(Subject.ZONE, b"2", "yard/1", "traffic light", "door")
+CROSSED = State(Subject.LINE, b"7", "yard/1", place="gate", direction=Direction.OUT)
+
+
+def test_counts_of_zones_and_lines_have_topics_below_their_camera() -> None:
+    topics = Topics("site/7")
+    assert topics.of(INSIDE) == "site/7/yard_1/zones/door/traffic light"
+    assert topics.of(CROSSED) == "site/7/yard_1/lines/gate/out"
+    assert topics.of(State(Subject.COUNT, b"1", "yard", "zones")) == "site/7/yard/zones_"
+    message = topics.state(CROSSED)
+    assert (message.body, message.retain) == (b"7", True)
+
+
+def test_home_assistant_is_told_of_zones_as_occupancy_and_of_lines_as_totals() -> None:
+    topics = Topics("v/porch")
+    discovery = Discovery("porch", topics, "homeassistant")
+    assert discovery.note([INSIDE, CROSSED, State(Subject.COUNT, b"1", "yard/1", "door")])
+    assert not discovery.note([replace(INSIDE, body=b"0"), replace(CROSSED, body=b"8")])
+    entities = json.loads(discovery.message().body)["components"]
+    yard = _id("yard/1")
+    zone, light = f"{yard}-zone-door", _id("traffic light")
+    assert {key for key in entities if key.endswith(("count", "occupancy")) or "line" in key} == {
+        f"{yard}-door-count",
+        f"{yard}-door-occupancy",
+        f"{zone}-{light}-count",
+        f"{zone}-{light}-occupancy",
+        f"{yard}-line-gate-out",
+    }
+    count = entities[f"{zone}-{light}-count"]
+    assert (count["name"], count["state_class"]) == ("yard/1 door traffic light count", "measurement")
+    assert count["state_topic"] == entities[f"{zone}-{light}-occupancy"]["state_topic"] == topics.of(INSIDE)
+    total = entities[f"{yard}-line-gate-out"]
+    assert (total["name"], total["state_class"]) == ("yard/1 gate out", "total_increasing")
+    assert total["state_topic"] == topics.of(CROSSED)
+    assert len({entity["unique_id"] for entity in entities.values()}) == len(entities)

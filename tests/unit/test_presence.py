@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.flow import Answer, Decision, Fate, Kind, Prediction, Reason, Result, Route, State, Subject, Timings
+from agent.ports import Report
 from agent.presence import HOLD_S, Presence
 from agent.record import Identity
 
@@ -46,9 +47,10 @@ def follow(results: Iterable[Result]) -> tuple[list[State], list[dict[str, Any]]
     states: list[State] = []
     events: list[dict[str, Any]] = []
     for result in results:
-        changed, made = presence.note(result)
-        states += changed
-        for delivery in made:
+        report = presence.note(result)
+        assert report.result == result
+        states += report.states
+        for delivery in report.events:
             assert delivery.kind is Kind.EVENT
             record = json.loads(delivery.body)
             VALIDATOR.validate(record)
@@ -74,11 +76,13 @@ def test_counts_are_told_when_they_change() -> None:
 
 def test_the_first_result_tells_zero_for_classes_of_an_earlier_run_that_are_not_there() -> None:
     presence = Presence(Identity("porch", "boot"), known=["person", "car"])
-    assert presence.note(replace(seen(1), answer=None, published=None, fate=Fate.FAILED)) == ([], [])
-    states, events = presence.note(seen(2, "car", "dog"))
-    assert [(state.class_name, state.body) for state in states] == [("car", b"1"), ("dog", b"1"), ("person", b"0")]
-    assert events == []
-    assert presence.note(seen(3, "car", "dog"))[0] == []
+    failed = replace(seen(1), answer=None, published=None, fate=Fate.FAILED)
+    assert presence.note(failed) == Report(failed)
+    report = presence.note(seen(2, "car", "dog"))
+    told = [(state.class_name, state.body) for state in report.states]
+    assert told == [("car", b"1"), ("dog", b"1"), ("person", b"0")]
+    assert report.events == ()
+    assert presence.note(seen(3, "car", "dog")).states == ()
 
 
 def test_an_episode_begins_with_the_second_sighting_grows_and_ends() -> None:
@@ -113,8 +117,11 @@ def test_a_camera_that_was_away_ends_the_old_episode_before_the_next() -> None:
 def test_corrections_and_failures_change_nothing() -> None:
     presence = Presence(Identity("porch", "boot"))
     presence.note(seen(1, "person"))
-    assert presence.note(replace(seen(2, "car"), revision=1)) == ([], [])
-    assert presence.note(replace(seen(2, "car"), answer=None, published=None, fate=Fate.FAILED)) == ([], [])
+    for nothing in (
+        replace(seen(2, "car"), revision=1),
+        replace(seen(2, "car"), answer=None, published=None, fate=Fate.FAILED),
+    ):
+        assert presence.note(nothing) == Report(nothing)
 
 
 def test_a_class_may_have_any_name() -> None:

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from agent.flow import (
+    UNTRACKED,
     Answer,
     Decision,
     Fate,
@@ -149,7 +150,8 @@ def test_every_field_of_the_schema_says_what_it_means_and_they_stand_in_the_reco
     for name in ("route", "latency_ms"):
         assert list(record(LOCAL)[name]) == list(SCHEMA["$defs"][name]["properties"])
     for section in (SCHEMA, SCHEMA["properties"]["image"], *SCHEMA["$defs"].values()):
-        assert section["required"] == list(section["properties"])
+        optional = ["tracker_id"] if section is SCHEMA["$defs"]["prediction"] else []
+        assert section["required"] + optional == list(section["properties"])
         for field in section["properties"].values():
             meaning = SCHEMA["$defs"][field["$ref"].rpartition("/")[2]] if "$ref" in field else field
             assert meaning["description"].endswith(".")
@@ -219,6 +221,14 @@ def test_predictions_have_the_shape_of_the_hosted_api() -> None:
         "class": "Größe",
         "class_id": 7,
     }
+
+
+def test_a_tracked_object_has_its_tracks_id_as_the_hosted_api_has_it() -> None:
+    found = (replace(FOUND[0], tracker_id=7), replace(FOUND[1], tracker_id=UNTRACKED))
+    tracked = record(replace(LOCAL, answer=Answer(found, "m", "tflite", Timings())))
+    VALIDATOR.validate(tracked)
+    assert [found.pop("tracker_id") for found in tracked["predictions"]] == [7, -1]
+    assert tracked["predictions"] == record(LOCAL)["predictions"]
 
 
 def test_the_body_is_one_line() -> None:

@@ -205,6 +205,22 @@ def test_night_and_day_by_the_sun_share_the_day_between_them() -> None:
     assert night.now(at("2026-06-21 23:30")) is not None
 
 
+def test_a_period_that_the_sun_ends_before_it_begins_is_none_that_day() -> None:
+    vienna = Place(48.2, 16.4)
+    dark_morning = Hours([Period(time_of_day(5), Sun.RISE)], vienna)
+    assert dark_morning.now(at("2026-12-21 06:00")) is not None
+    assert not any(dark_morning.now(at("2026-06-21 00:00") + 600 * n) for n in range(144))
+    evening = Hours([Period(Sun.SET, time_of_day(20))], vienna)
+    assert evening.now(at("2026-12-21 18:00")) is not None
+    assert not any(evening.now(at("2026-06-21 00:00") + 600 * n) for n in range(144))
+
+
+def test_from_sunset_to_the_morning_is_over_midnight() -> None:
+    night = Hours([Period(Sun.SET, time_of_day(6))], Place(48.2, 16.4))
+    assert night.now(at("2026-06-22 05:59")) is not None
+    assert night.now(at("2026-06-22 06:00")) is None
+
+
 def test_a_night_without_a_sunrise_is_night_all_day() -> None:
     far_north = Place(78.2, 15.6)
     assert Hours([Period(Sun.RISE, Sun.SET)], far_north).now(at("2026-12-21 12:00")) is None
@@ -245,6 +261,16 @@ def test_while_the_clock_may_be_wrong_no_camera_rests(
     assert shutter.open_now(clock)
     assert shutter.open_now(clock)
     assert caplog.text.count("clock is not known to be right") == 1
+
+
+def test_a_clock_that_was_right_once_is_good_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    clock.wall_s = at("2026-11-25 12:00")
+    shutter = Shutter(hours=Hours([Period(time_of_day(7), time_of_day(19))]))
+    assert shutter.open_now(clock)
+    monkeypatch.setattr(clock, "synchronized", lambda: False)  # hours without the network
+    clock.wall_s = at("2026-11-25 23:00")
+    assert not shutter.open_now(clock)
 
 
 def test_a_picture_in_which_nothing_moves_is_held_back() -> None:

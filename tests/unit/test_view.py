@@ -1,8 +1,11 @@
 """What a camera's picture becomes before anything else sees it."""
 
+import math
+
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -65,18 +68,75 @@ def test_a_mask_lies_where_it_was_drawn_whatever_is_cropped(
     left, top, right, bottom = Crop(*crop).box_px(width, height)
     plain = whole[top:bottom, left:right]
     assert seen.shape == plain.shape
-    outer, inner = (_within(area, (width, height), margin_px)[top:bottom, left:right] for margin_px in (1, -1))
-    assert np.array_equal(seen[~outer], plain[~outer])
+    touched, near = (_touched(area, (width, height), margin_px)[top:bottom, left:right] for margin_px in (0, 2))
+    assert np.array_equal(seen[~near], plain[~near])
     if fill is Fill.BLACK:
-        assert not seen[inner].any()
+        assert not seen[touched].any()
 
 
-def _within(area: tuple[float, ...], size: tuple[int, int], margin_px: int) -> NDArray[np.bool_]:
-    """Which pixels of a picture of `size` lie in the area, made larger by a margin."""
+def _touched(area: tuple[float, ...], size: tuple[int, int], margin_px: int) -> NDArray[np.bool_]:
+    """Which pixels of a picture of `size` the area, made larger by a margin, touches."""
     left, top, right, bottom = np.array(area) * np.tile(size, 2)
     y, x = np.mgrid[: size[1], : size[0]]
-    across: NDArray[np.bool_] = (x >= left - margin_px) & (x <= right + margin_px)
-    return across & (y >= top - margin_px) & (y <= bottom + margin_px)
+    across: NDArray[np.bool_] = (x + 1 > left - margin_px) & (x < right + margin_px)
+    both: NDArray[np.bool_] = across & (y + 1 > top - margin_px) & (y < bottom + margin_px)
+    return both
+
+
+@st.composite
+def stars(draw: st.DrawFn) -> Polygon:
+    """Polygons of any shape, seen all around from their middle: none of them crosses itself."""
+    turns = draw(st.lists(st.floats(0.05, 0.95), min_size=3, max_size=9))
+    arms = [draw(st.floats(0.05, 0.45)) for _ in turns]
+    angles = [2 * math.pi * (n + turn) / len(turns) for n, turn in enumerate(turns)]
+    points = [Point(0.5 + arm * math.cos(a), 0.5 + arm * math.sin(a)) for a, arm in zip(angles, arms, strict=True)]
+    return Polygon(tuple(points))
+
+
+@given(stars(), corners, st.sampled_from([0, 90, 180, 270]), st.sampled_from(Fill))
+@settings(max_examples=40, deadline=None)
+def test_a_mask_of_any_shape_hides_each_pixel_whose_middle_it_holds(
+    polygon: Polygon, crop: tuple[float, float, float, float], degrees: int, fill: Fill
+) -> None:
+    picture = noise(64, 48)
+    whole = np.rot90(picture, -degrees // 90)
+    height, width = whole.shape[:2]
+    left, top, right, bottom = Crop(*crop).box_px(width, height)
+    seen = view(degrees, Crop(*crop), (Mask(polygon, fill),)).of(picture.copy())
+    blank = view(degrees, Crop(*crop), (Mask(polygon),)).of(np.full_like(picture, 255))
+    for y, x in np.ndindex(bottom - top, right - left):
+        if polygon.contains((left + x + 0.5) / width, (top + y + 0.5) / height):
+            assert not blank[y, x].any()
+    shown = blank.all(axis=2)
+    assert np.array_equal(seen[shown], whole[top:bottom, left:right][shown])
+
+
+def test_what_was_behind_a_coarse_mask_does_not_matter_but_for_its_mean_colours() -> None:
+    stripes, flat = np.full((480, 640, 3), 128, np.uint8), np.full((480, 640, 3), 128, np.uint8)
+    stripes[0:480:2, 160:480], stripes[1:480:2, 160:480] = 160, 96
+    for fill in (Fill.BLUR, Fill.PIXELATE):
+        masked = view(masks=(Mask(rectangle(0.25, 0.0, 0.75, 1.0), fill),))
+        seen, plain = masked.of(stripes.copy()), masked.of(flat.copy())
+        assert np.abs(seen.astype(int) - plain.astype(int)).max() <= 2
+
+
+def test_no_code_can_be_read_behind_a_mask() -> None:
+    code = cv2.QRCodeEncoder.create().encode("AB 123 CD")
+    picture = np.full((480, 640, 3), 200, np.uint8)
+    side_px = 12 * code.shape[0]
+    large = cv2.resize(code, (side_px, side_px), interpolation=cv2.INTER_NEAREST)
+    picture[60 : 60 + side_px, 160 : 160 + side_px] = large[..., None]
+    read = cv2.QRCodeDetector().detectAndDecode
+    assert read(picture)[0] == "AB 123 CD"
+    for fill in Fill:
+        assert read(view(masks=(Mask(rectangle(0.25, 0.125, 0.8, 0.9), fill),)).of(picture.copy()))[0] == ""
+
+
+def test_a_picture_with_a_fourth_channel_is_masked_like_any_other() -> None:
+    picture = np.full((40, 60, 4), 200, np.uint8)
+    seen = view(masks=(Mask(rectangle(0.0, 0.0, 0.5, 1.0)),)).of(imaging.as_bgr(picture))
+    assert not seen[:, :30].any()
+    assert (seen[:, 40:] == 200).all()
 
 
 @pytest.mark.parametrize("fill", [Fill.BLUR, Fill.PIXELATE])
