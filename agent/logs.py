@@ -16,6 +16,8 @@ _HIDDEN: set[str] = set()
 _SHORT: Final = 4
 """A secret of fewer letters is struck out as a word only: it stands inside other words by chance."""
 _KINDS: Final = 100
+_LONGEST_S: Final = 600.0
+"""Between two lines about the same trouble, a camera that is gone for days, say."""
 _URL_PASSWORD = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@]*:[^\s\"'<>]*@")
 _URL_KEY = re.compile(
     r"(?P<name>\b(?:[a-z]+_)?(?:api_?key|key|token|password|passwd|pass|pwd|secret)=)[^&\s\"']+", re.IGNORECASE
@@ -97,24 +99,30 @@ def setup(stream: SupportsWrite, *, level: str, with_time: bool, journal: bool =
 
 
 class Damper:
-    """Says a repeated event once, then counts it and says the count at most once per interval. Any thread.
+    """Says a repeated event once, then counts it and says the count, ever more rarely while it goes on. Any thread.
 
     It knows the last hundred kinds of event; one that was forgotten is said again.
     """
 
     def __init__(self, say: Callable[[str], None], now: Callable[[], float], *, interval_s: float = 10.0) -> None:
+        """`interval_s`: the first interval; each one in which the event came again is followed by one twice as long."""
         self._say = say
         self._now = now
         self._interval_s = interval_s
         self._lock = threading.Lock()
-        self._seen: dict[str, tuple[float, int]] = {}
+        self._seen: dict[str, tuple[float, int, float]] = {}
 
     def note(self, event: str, detail: str) -> None:
         """`event` happened: the key that is damped. `detail` is the sentence that is shown."""
         with self._lock:
-            said_s, missed = self._seen.pop(event, (float("-inf"), 0))
-            due = self._now() - said_s >= self._interval_s
-            self._seen[event] = (self._now(), 0) if due else (said_s, missed + 1)
+            said_s, missed, interval_s = self._seen.pop(event, (float("-inf"), 0, self._interval_s))
+            quiet_s = self._now() - said_s
+            due = quiet_s >= (interval_s if missed else self._interval_s)
+            if due:
+                longer_s = min(2 * interval_s, max(_LONGEST_S, self._interval_s)) if missed else self._interval_s
+                self._seen[event] = (self._now(), 0, longer_s)
+            else:
+                self._seen[event] = (said_s, missed + 1, interval_s)
             if len(self._seen) > _KINDS:
                 del self._seen[next(iter(self._seen))]
         if due:

@@ -185,6 +185,20 @@ def test_a_repeated_event_is_said_once_per_interval_with_the_count_of_the_others
     assert said[2:] == ["lost 6"]
 
 
+def test_an_event_that_goes_on_is_said_ever_more_rarely_and_anew_after_a_pause() -> None:
+    clock = FakeClock()
+    damper, said = said_by(clock)
+    for _ in range(3600):
+        damper.note("lost", "lost")
+        clock.advance(1)
+    assert len(said) == 11, "after 0, 10, 30, 70, 150, 310, 630, 1230, 1830, 2430 and 3030 s"
+    clock.advance(700)
+    damper.note("lost", "lost")
+    clock.advance(15)
+    damper.note("lost", "lost once more, after a pause")
+    assert said[-1] == "lost once more, after a pause"
+
+
 def test_different_events_do_not_damp_each_other() -> None:
     damper, said = said_by(FakeClock())
     for event in ("a", "b", "a", "b"):
