@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.backoff import CRASHED, DISK, REMOTE, STABLE_S, Backoff, Pauses
+from agent.backoff import CRASHED, DISK, LOST, REFUSED, REMOTE, STABLE_S, Backoff, Pauses
+from agent.errors import SourceLost, SourceRefused
 
 draws = st.floats(0, 1)
 
@@ -51,3 +52,18 @@ def test_two_of_a_fleet_do_not_come_back_in_step() -> None:
 
     assert pauses(0.0) == pytest.approx([0.5, 1, 2, 4])
     assert pauses(1.0) == pytest.approx([1, 2, 4, 8])
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.booleans(), draws), min_size=2, max_size=40))
+def test_a_refused_password_is_tried_again_a_minute_later_at_the_earliest(
+    runs: list[tuple[float, bool, float]],
+) -> None:
+    draw = iter([draw for _, _, draw in runs])
+    backoff, now_s = Backoff(lambda: next(draw)), 0.0
+    for ran_s, refused, _ in runs:
+        backoff.begin(now_s)
+        now_s += ran_s
+        pauses, error = (REFUSED, SourceRefused) if refused else (LOST, SourceLost)
+        pause_s = backoff.pause_s(pauses, now_s=now_s, least_s=error.least_pause_s)
+        assert pause_s >= 60 if refused else pause_s <= LOST.last_s
+        now_s += pause_s
