@@ -47,6 +47,7 @@ class Backoff:
         """`draw` gives numbers from 0 to 1; a pause lies in the upper half of its length by them."""
         self._draw = draw
         self._doublings = 0
+        self._before: Pauses | None = None
         self._begun_s: deque[float] = deque(maxlen=16)
 
     def begin(self, now_s: float) -> None:
@@ -55,8 +56,11 @@ class Backoff:
 
     def pause_s(self, pauses: Pauses, *, now_s: float, least_s: float = 0.0) -> float:
         """The pause after the attempt that has just failed."""
-        if self._begun_s and now_s - self._begun_s[-1] >= STABLE_S:
-            self._doublings = 0
+        stable = bool(self._begun_s) and now_s - self._begun_s[-1] >= STABLE_S
+        if (
+            stable or pauses != self._before
+        ):  # another trouble than before: a camera that was away is not to blame twice
+            self._doublings, self._before = 0, pauses
         longest_s = min(pauses.last_s, pauses.first_s * 2.0**self._doublings)
         self._doublings = min(self._doublings + 1, 16)
         pause_s = max(least_s, longest_s) * (0.5 + self._draw() / 2)

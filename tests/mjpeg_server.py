@@ -25,6 +25,8 @@ class MjpegServer:
         self.port = 0
         self.refused = 0
         """Requests without the right user and password."""
+        self.asked: list[str] = []
+        """The paths of all requests."""
         self.frozen = threading.Event()
         self._gone = threading.Event()
         self._wanted = None if user is None else base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -59,6 +61,7 @@ class MjpegServer:
         self._server = None
 
     def _serve(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        self.asked.append(request.path)
         if self._wanted and request.headers.get("Authorization") != f"Basic {self._wanted}":
             self.refused += 1
             request.send_response(401)

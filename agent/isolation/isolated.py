@@ -7,7 +7,8 @@ Owner: the camera's thread.
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from pathlib import Path
+from typing import Any, Final
 
 from agent import errors, logs
 from agent.clock import Clock
@@ -23,7 +24,7 @@ from agent.flow import Pixels
 from agent.isolation.channel import Gone
 from agent.isolation.freeze import Freeze
 from agent.isolation.process import Process
-from agent.isolation.reader import Limits, Recipe
+from agent.isolation.reader import OWN_PYTHON, Limits, Recipe
 
 _log = logging.getLogger(__name__)
 STEP_S: Final = 0.25
@@ -61,7 +62,9 @@ class Isolated:
         self._name = name
         self._knock = knock
         self._recipe: Recipe | None = None
-        self._python = 0
+        self._python = OWN_PYTHON
+        self._lacking: set[str] = set()
+        """Interpreters that have not what is needed."""
         self._process: Process | None = None
         self._freeze = Freeze(limits.frozen_s)
         self._asked = self._came = self._fresh = False
@@ -74,10 +77,16 @@ class Isolated:
                 f"{self._name}: its driver holds process {self._process.pid}, which cannot be killed; "
                 "unplug the camera, or start this machine anew"
             )
-        recipe = self._recipe = self._cook()
+        self._recipe = self._cook()
         self._knock()
+        self._start(self._recipe)
+
+    def _start(self, recipe: Recipe) -> None:
+        """Start a child by the best Python that is not known to lack something. Raises SourceLost."""
+        left = [python for python in recipe.pythons if python not in self._lacking]
+        self._python = left[0] if left else recipe.pythons[0]
         try:
-            self._process = Process(recipe, recipe.pythons[self._python], self._clock)
+            self._process = Process(recipe, self._python, self._clock)
         except OSError as error:
             raise SourceLost(f"{self._name}: no process can be started to read it: {error}") from error
         self._freeze = Freeze(self._limits.frozen_s)
@@ -101,6 +110,7 @@ class Isolated:
         self._asked = False
         if isinstance(came, dict):
             self._heed(came)
+            return None
         self._came = self._fresh = True
         if self._freeze.note(came, self._clock.now()):
             raise SourceLost(
@@ -132,20 +142,28 @@ class Isolated:
             if (taken := process.memory_bytes) > self._limits.memory_bytes:
                 raise SourceLost(f"{self._name}: its reader has grown to {taken / 1e6:.0f} MB, and is replaced")
 
-    def _heed(self, words: dict[str, Any]) -> NoReturn:
-        """Raises what the child says is wrong."""
+    def _heed(self, words: dict[str, Any]) -> None:
+        """Raises what the child says is wrong, unless another Python may do better."""
         kind = getattr(errors, str(words.get("error")), None)
         text = logs.redact(str(words.get("text")))
-        if kind is LibraryMissing:
-            self._python += 1
-            if self._recipe is not None and self._python < len(self._recipe.pythons):
-                raise SourceLost(f"{text}; another Python of this machine is tried")
-            self._python = 0
+        if kind is LibraryMissing and self._recipe is not None and self._has_another(self._recipe):
+            _log.debug("%s; another Python of this machine is tried", text)
+            self.close()
+            self._start(self._recipe)
+            return
         if kind is FrameUnreadable:
             self._watch()  # pictures that cannot be decoded are none
         if isinstance(kind, type) and issubclass(kind, SourceLost | FrameUnreadable | ConfigError):
             raise kind(text)
         raise SourceLost(f"{self._name}: {text}")
+
+    def _has_another(self, recipe: Recipe) -> bool:
+        """Whether there is a Python that was not found wanting; when there is none, all are tried again next time."""
+        self._lacking.add(self._python)
+        if any(python not in self._lacking and Path(python).exists() for python in recipe.pythons):
+            return True
+        self._lacking.clear()
+        return False
 
     def _death(self, process: Process) -> SourceError:
         """It has ended without a word: a fault in a driver or a library, or in its reader."""

@@ -1,6 +1,7 @@
 """The keys that every camera with an address has, and how it is asked for. No state."""
 
 import contextlib
+import ipaddress
 import logging
 import socket
 import ssl
@@ -22,6 +23,8 @@ from agent.sources._live_options import LiveOptions
 
 _log = logging.getLogger(__name__)
 _USER_IN_URL: Final = "keep user and password out of url; give username and password: {env: NAME} instead"
+_USER, _PASSWORD = "{username}", "{password}"
+"""What stands for them in the address of a camera that wants them in its path or query."""
 _KNOCK_S: Final = 1.0
 _READER: Final = "agent.sources._stream_reader"
 
@@ -66,8 +69,9 @@ class AddressOptions(LiveOptions):
 
     @property
     def name(self) -> str:
-        """The address as it may be shown."""
-        return logs.redact(self.url)
+        """The address as it may be shown: what stands in a query may be a secret by any name."""
+        parts = urlsplit(self.url)
+        return logs.redact(urlunsplit(parts._replace(query="***" if parts.query else "")))
 
 
 def _mistake(text: str) -> PydanticCustomError:
@@ -93,9 +97,12 @@ def _address(options: AddressOptions, base_dir: Path) -> str:
     """With user and password, for the child alone. Raises ConfigError: the password is not where it should be."""
     if options.username is None:
         return options.url
-    password = options.password.reveal(base_dir) if options.password else ""
+    user = quote(options.username, safe="")
+    password = quote(options.password.reveal(base_dir) if options.password else "", safe="")
+    if _USER in options.url or _PASSWORD in options.url:
+        return options.url.replace(_USER, user).replace(_PASSWORD, password)
     parts = urlsplit(options.url)
-    who = f"{quote(options.username, safe='')}:{quote(password, safe='')}"
+    who = f"{user}:{password}"
     return urlunsplit(parts._replace(netloc=f"{who}@{parts.netloc}"))
 
 
@@ -112,9 +119,14 @@ def _tls(options: AddressOptions, base_dir: Path) -> dict[str, str]:
 
 
 def _knock(options: AddressOptions) -> None:
-    """Whether anybody listens there: quicker and cheaper than a child. Raises SourceAbsent."""
+    """Whether anybody listens there: quicker and cheaper than a child. Raises SourceAbsent.
+
+    A name is left to the child, for nothing limits how long the system may look it up.
+    """
     parts = urlsplit(options.url)
     host, port = _place(parts, options.schemes)
+    if not _is_number(host):
+        return
     try:
         with contextlib.closing(socket.create_connection((host, port), _KNOCK_S)):
             return
@@ -123,6 +135,14 @@ def _knock(options: AddressOptions) -> None:
         raise SourceAbsent(
             f"{options.name}: nothing answers at {host}, port {port} ({why.lower()}); is the camera switched on?"
         ) from error
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _place(parts: SplitResult, schemes: Mapping[str, int]) -> tuple[str, int]:

@@ -1,7 +1,7 @@
 """A network stream, read with FFmpeg through PyAV. Runs in the child. The only file that imports `av`.
 
-No frame is held back: the decoder works in slices, not in frames, and asks for no reordering that the stream does not.
-When it cannot keep up, it skips to the next key frame, so that what it gives is never old.
+The decoder works in slices, not in frames, so it holds no frame back; FFmpeg's parser does, of H.264 and H.265, for a
+frame ends where the next one begins. When decoding cannot keep up it skips to a key frame, so as not to fall behind.
 """
 
 from collections.abc import Iterator
@@ -29,6 +29,7 @@ class StreamReader:
         self._stream = stream
         self._name = name
         self._lag = Lag()
+        self._skips = False
         self._clock = clock
         self._frames = self._decoded()
         self._frame: VideoFrame | None = None
@@ -54,13 +55,15 @@ class StreamReader:
                 yield frames[-1]
 
     def _keep_up(self, packet: Any) -> None:  # noqa: ANN401 - untyped
-        """Skip to the next key frame when decoding falls behind the stream's own time."""
+        """Skip to a key frame when decoding falls behind the stream's own time: what lies between refers to others."""
         if packet.pts is None or packet.time_base is None:
             return
         lag_s = self._lag.note(float(packet.pts * packet.time_base), self._clock.now())
-        if lag_s > _BEHIND_S:
+        if not self._skips and lag_s > _BEHIND_S:
+            self._skips = True
             self._stream.codec_context.skip_frame = "NONKEY"
-        elif lag_s < _CAUGHT_UP_S:
+        elif self._skips and packet.is_keyframe and lag_s < _CAUGHT_UP_S:
+            self._skips = False
             self._stream.codec_context.skip_frame = "DEFAULT"
 
     def picture(self) -> Pixels:

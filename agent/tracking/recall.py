@@ -9,8 +9,8 @@ import numpy as np
 from agent.flow import UNTRACKED, Prediction
 from agent.tracking.assignment import assign
 
-MOST_FRAMES: Final = 128
-"""Corrections come up to 8 s after their frames: of 15 frames a second, the last 8 s."""
+MOST_FRAMES: Final = 512
+"""Corrections come up to 8 s after their frames: of 60 frames a second, the last 8 s."""
 _LEAST_OVERLAP: Final = 0.3
 """Intersection over union from which on two models mean the same object, whatever they call it."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from agent import plugins
 from agent.clock import SystemClock
-from agent.errors import ConfigError, SourceAbsent, SourceError, SourceLost
+from agent.errors import ConfigError, SourceAbsent, SourceLost
 from agent.flow import Pixels
 from agent.imaging import Format
 from agent.isolation.isolated import Isolated
@@ -186,10 +186,6 @@ def pipeline_camera(*choices: dict[str, Any]) -> Isolated:
 def test_where_only_the_system_s_python_has_gstreamer_it_reads_the_camera() -> None:
     source = pipeline_camera({"elements": ["nosuchsrc"], "pipeline": "nosuchsrc ! appsink"}, TEST_PICTURE)
     source.open()
-    with pytest.raises(SourceLost, match="another Python of this machine is tried"):
-        picture(source)
-    source.close()
-    source.open()
     try:
         assert [picture(source).shape for _ in range(5)] == [(240, 320, 3)] * 5
     finally:
@@ -199,11 +195,10 @@ def test_where_only_the_system_s_python_has_gstreamer_it_reads_the_camera() -> N
 @needs_gstreamer
 def test_an_element_that_is_absent_is_named_with_its_cure_and_hangs_nothing() -> None:
     source = pipeline_camera({"elements": ["nosuchsrc"], "pipeline": "nosuchsrc ! appsink"})
-    for error, said in ((SourceLost, "another Python"), (ConfigError, "install nvidia-l4t-gstreamer")):
-        source.open()
-        with pytest.raises(error, match=said):
-            picture(source)
-        source.close()
+    source.open()
+    with pytest.raises(ConfigError, match="install nvidia-l4t-gstreamer"):
+        picture(source)
+    source.close()
 
 
 # picamera2, which a stand-in plays
@@ -254,15 +249,9 @@ def test_a_pi_without_a_camera_to_open_says_so(
 
 def test_where_no_python_has_picamera2_the_cure_is_a_sentence(make: Make) -> None:
     source = make("picamera")
-    errors: list[SourceError | ConfigError] = []
-    for _ in range(2):
-        source.open()
-        with pytest.raises((SourceLost, ConfigError)) as caught:
-            picture(source)
-        errors.append(caught.value)
-        source.close()
-    assert isinstance(errors[-1], ConfigError)
-    assert "picamera2 is not there; install it: sudo apt install python3-picamera2" in str(errors[-1])
+    source.open()
+    with pytest.raises(ConfigError, match="picamera2 is not there; install it: sudo apt install python3-picamera2"):
+        picture(source)
 
 
 @pytest.mark.skipif(not Path(SYSTEM_PYTHON).exists(), reason="there is no system Python at /usr/bin/python3")

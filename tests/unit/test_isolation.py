@@ -237,9 +237,19 @@ def test_where_a_python_lacks_the_library_the_next_is_tried_and_the_last_says_so
 ) -> None:
     script.write_text(word)
     source = make("", sys.executable)
-    for error in (SourceLost, LibraryMissing, SourceLost):
+    for _ in range(2):
         source.open()
-        with pytest.raises(error):
+        with pytest.raises(LibraryMissing):
+            first(source)
+        source.close()
+
+
+def test_where_the_other_python_is_not_there_the_first_says_what_it_lacks_every_time(make: Make, script: Path) -> None:
+    script.write_text("library@open")
+    source = make("", "/nowhere/python3")
+    for _ in range(2):
+        source.open()
+        with pytest.raises(LibraryMissing, match="no library"):
             first(source)
         source.close()
 

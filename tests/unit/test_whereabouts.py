@@ -229,7 +229,7 @@ def test_an_object_that_barely_overlaps_is_another_one() -> None:
 
 def test_a_correction_of_a_frame_that_is_not_remembered_has_no_tracks() -> None:
     log = Log()
-    frames = [at(1 + n / 10, box(200)) for n in range(300)]
+    frames = [at(1 + n / 10, box(200)) for n in range(700)]
     log.note(*frames)
     assert ids(log.note(correction(frames[1], box(200)))) == [UNTRACKED]
     assert ids(log.note(correction(frames[-2], box(200)))) == [1]
