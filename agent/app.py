@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -184,7 +184,8 @@ def _reporter(camera: CameraConfig, identity: Identity, known: Sequence[str]) ->
     """What follows what it sees: by object, or by class."""
     if camera.rules is None:
         return Presence(identity, known)
-    return Whereabouts(camera.rules, identity, crop=_crop(camera), known=known)
+    still_s = 0.0 if camera.motion is None else camera.motion.heartbeat_s
+    return Whereabouts(replace(camera.rules, still_s=still_s), identity, crop=_crop(camera), known=known)
 
 
 def _crop(camera: CameraConfig) -> Crop:

@@ -16,6 +16,8 @@ class Rules:
     """Those that are tracked; empty: all."""
     zones: tuple[Zone, ...] = ()
     lines: tuple[Line, ...] = ()
+    still_s: float = 0.0
+    """So long may no frame come because nothing moves."""
 
     def wants(self, class_name: str) -> bool:
         """Whether objects of this class are tracked."""

@@ -4,9 +4,11 @@ Owner: the camera's emit thread. Corrections tell of the past: they get the ids 
 zone's counts are taken from the tracks anew each time, so nothing can make them drift.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from statistics import median
+from typing import Final
 
 from agent.flow import UNTRACKED, Answer, Delivery, Direction, Prediction, Result, State, Subject
 from agent.ports import Report
@@ -21,6 +23,12 @@ from agent.tracking.spot import Anchor, Spot, spot_of
 from agent.tracking.tracker import Track, Tracker, TrackUpdate
 from agent.tracking.zones import Stay
 from agent.view.crop import Crop
+
+_AWAY_S: Final = 30.0
+"""A camera that is back sooner shows whom it showed: it was opened again, or some frames got no answer."""
+_GAPS: Final = 15
+_UNUSUAL: Final = 3.0
+"""Times as long as between two results as a rule: the camera was away."""
 
 
 @dataclass(slots=True)
@@ -55,6 +63,8 @@ class Whereabouts:
         self._recall = Recall()
         self._courses: dict[int, _Course] = {}
         self._totals = {line.name: dict.fromkeys(Direction, 0) for line in rules.lines}
+        self._before: Result | None = None
+        self._gaps_s: deque[float] = deque(maxlen=_GAPS)
         self._told_inside: dict[tuple[str, str], int] = {}
         self._told_totals: dict[tuple[str, Direction], int] = {}
 
@@ -65,15 +75,28 @@ class Whereabouts:
             return Report(result)
         if result.revision:
             return Report(_with(result, answer, self._recall.named(result.seq, answer.predictions)))
+        events = list(self._part(result))
         chosen = [found for found in answer.predictions if self._rules.wants(found.class_name)]
         update = self._tracker.update(chosen, result.captured_s)
         named = self._named(answer.predictions, update)
         self._recall.note(result.seq, named)
         result = _with(result, answer, named)
-        events = list(self._events(result, update))
+        events += self._events(result, update)
         camera = result.camera
         states = (*self._counts.changed(result), *self._zone_states(camera), *self._line_states(camera))
         return Report(result, states, tuple(events))
+
+    def _part(self, result: Result) -> Iterator[Delivery]:
+        """After a long time without the camera nobody knows who went and who came: all is begun anew."""
+        before, self._before = self._before, result
+        if before is None:
+            return
+        gap_s = result.captured_s - before.captured_s
+        usual_s = median(self._gaps_s) if self._gaps_s else 0.0
+        self._gaps_s.append(gap_s)
+        if gap_s > max(_AWAY_S, self._rules.settings.hold_s + self._rules.still_s, _UNUSUAL * usual_s):
+            for track in self._tracker.flush():
+                yield from self._end(before, track)
 
     def _named(self, predictions: Iterable[Prediction], update: TrackUpdate) -> tuple[Prediction, ...]:
         """All of them with the ids of their tracks."""

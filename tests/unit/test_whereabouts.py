@@ -236,6 +236,37 @@ def test_a_correction_of_a_frame_that_is_not_remembered_has_no_tracks() -> None:
     assert ids(log.note(correction(at(99), box(200)))) == [UNTRACKED]
 
 
+# A camera that was away
+
+
+def test_who_stands_there_after_hours_without_the_camera_is_somebody_else() -> None:
+    log = Log()
+    log.note(*(at(1 + n / 10, box(700)) for n in range(10)), *(at(30_000 + n / 10, box(700)) for n in range(10)))
+    assert [(event["cause"], event["tracker_id"]) for event in log.events] == [
+        ("appeared", 1),
+        ("entered", 1),
+        ("left", 1),
+        ("gone", 1),
+        ("appeared", 2),
+        ("entered", 2),
+    ]
+    assert max(event["duration_s"] for event in log.events) < 1
+    assert log.counts["door", "person"] == 1
+
+
+def test_a_camera_that_was_opened_again_or_sends_a_frame_a_minute_loses_nobody() -> None:
+    for gap_s in (5.0, 60.0):
+        log = Log()
+        log.note(*(at(1 + n * gap_s, box(700)) for n in range(20)))
+        assert {event["tracker_id"] for event in log.events} == {1}
+
+
+def test_behind_a_motion_gate_who_does_not_move_is_still_there() -> None:
+    log = Log(replace(RULES, still_s=120.0))
+    log.note(*(at(1 + n / 10, box(700)) for n in range(10)), *(at(122 + n / 10, box(700)) for n in range(10)))
+    assert {event["tracker_id"] for event in log.events} == {1}
+
+
 # Counts
 
 
