@@ -206,9 +206,11 @@ def _view(camera: CameraConfig) -> View:
 def _shutter(camera: CameraConfig) -> Shutter:
     """Which of its pictures become frames."""
     gate = None if camera.motion is None else MotionGate(camera.motion.sensitivity, imaging.small_grey)
-    return Shutter(
-        _view(camera), fps=camera.fps, gate=gate, hours=None if camera.schedule is None else camera.schedule.hours
-    )
+    schedule = camera.schedule
+    if schedule is None:
+        return Shutter(_view(camera), fps=camera.fps, gate=gate)
+    view, hours = _view(camera), schedule.hours
+    return Shutter(view, fps=camera.fps, gate=gate, hours=hours, trust_clock=schedule.trust_clock)
 
 
 def _snapshots(config: Config, context: Context) -> Snapshots | None:

@@ -119,6 +119,9 @@ class ScheduleConfig(Options):
     """The hours in which a camera is used; in all others it is closed."""
 
     periods: tuple[PeriodConfig, ...] = Field(min_length=1, description="parts of the day, in this machine's time zone")
+    trust_clock: bool = Field(
+        False, description="go by this machine's clock where nothing vouches for it, as with an RTC and no network"
+    )
     latitude: float | None = Field(None, ge=-90, le=90, description="degrees north, for sunrise and sunset")
     longitude: float | None = Field(None, ge=-180, le=180, description="degrees east, for sunrise and sunset")
 

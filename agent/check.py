@@ -19,6 +19,7 @@ from agent.clock import Clock, SystemClock
 from agent.config import Config, SnapshotsConfig
 from agent.errors import AgentError, Cause, EngineError
 from agent.flow import Answer, Frame, Pixels
+from agent.isolation.isolated import Isolated
 from agent.options import Options
 from agent.ports import Context
 from agent.sinks._file_options import FileOptions
@@ -128,7 +129,8 @@ def _try_source(options: Options, context: Context) -> str:
         while (pixels := source.read()) is None:  # a source ends this itself: see Source
             pass
         height, width = pixels.shape[:2]
-        return f"gives pictures of {width}x{height} ({imaging.opencv_summary()})"
+        reader = "" if isinstance(source, Isolated) else f" ({imaging.opencv_summary()})"
+        return f"gives pictures of {width}x{height}{reader}"
     finally:
         source.close()
 

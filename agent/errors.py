@@ -82,7 +82,7 @@ class SourceBroken(SourceLost):
 
 
 class SourceCrashed(SourceLost):
-    """What reads the camera has ended without a word. To try again has its cost, and seldom another end."""
+    """What reads the camera has ended without a word, or lacks what a person must bring. To try again seldom helps."""
 
 
 class SourceRefused(SourceLost):

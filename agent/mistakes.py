@@ -36,6 +36,7 @@ _PLAIN_WORDS: Final = {
     "and has at most 63 of them",
     "string_type": _TEXT,
     "too_short": "needs at least one item",
+    "too_long": "has too many items",
     "tuple_type": "should be a list: each item on a line of its own that begins with -",
 }
 """In place of pydantic's words, which are for programmers."""

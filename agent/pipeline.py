@@ -16,7 +16,7 @@ from traceback import format_exception
 
 from agent.case import Candidate
 from agent.clock import Clock
-from agent.errors import ConfigError, EngineBroken, EngineError, FrameUnreadable, SourceBroken
+from agent.errors import ConfigError, EngineBroken, EngineError, FrameUnreadable, SourceCrashed
 from agent.flow import Answer, Decision, Fate, Frame, Result, Route
 from agent.handoff import Bell, LatestFrame, OrderedResults
 from agent.ladder import Ladder
@@ -123,7 +123,7 @@ class Pipeline:
         except ConfigError as error:
             if self._shared.one_camera and self.telemetry.status().captured == 0:
                 raise
-            raise SourceBroken(str(error)) from error  # one camera's fault ends no other's work
+            raise SourceCrashed(str(error)) from error  # one camera's fault ends no other's work, and costs little
         finally:
             self.telemetry.note_online(online=False)
             self._source.close()

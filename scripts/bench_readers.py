@@ -2,8 +2,8 @@
 
     scripts/bench-readers [--runs N] [--frames N]
 
-Frames carry the time at which they were made. Both readers run at the same time on the same stream, so that both have
-the same machine; each run opens the stream anew. Then the camera freezes, is killed, and refuses a password.
+Frames carry the time at which they were made. The readers take turns, each at a camera of its own that has just
+started, so that neither waits for the next key frame. Then the camera is killed, freezes, and refuses a password.
 """
 
 import argparse
@@ -27,18 +27,19 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "te
 from real.rtsp_camera import RtspCamera, read_timecode_ms  # noqa: E402 - the checkout goes first on the path
 
 from agent.flow import Pixels  # noqa: E402
+from agent.sources.rtsp import AT_ONCE  # noqa: E402
 
 LIMIT_S = 3
 PATIENCE_S = 20.0
 READERS = ("av", "opencv")
+OPTIONS = {"rtsp_transport": "tcp", "allowed_media_types": "video", **AT_ONCE}
 
 
 def open_av(url: str) -> Callable[[], Pixels]:
     """Through the agent's own reader, bare."""
-    from agent.sources import _stream_reader, rtsp
+    from agent.sources import _stream_reader
 
-    options = {"rtsp_transport": "tcp", "allowed_media_types": "video", **rtsp.AT_ONCE}
-    reader = _stream_reader.open_reader({"url": url, "name": "camera", "options": options})
+    reader = _stream_reader.open_reader({"url": url, "name": "camera", "options": OPTIONS})
 
     def read() -> Pixels:
         reader.grab()
@@ -48,8 +49,10 @@ def open_av(url: str) -> Callable[[], Pixels]:
 
 
 def open_opencv(url: str) -> Callable[[], Pixels]:
-    """With the options that make it quickest, and its limits set."""
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
+    """With the same options, and its limits set."""
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "|".join(
+        f"{key};{value}" for key, value in {**OPTIONS, "flags": "low_delay"}.items()
+    )
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
     import cv2
 
@@ -112,15 +115,18 @@ class Watcher:
 
 
 def measured(frames: int, ill: Callable[[RtspCamera], None]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """What each reader saw, and what it said when the camera fell ill."""
+    """What each reader saw, and what it said when the camera fell ill: in turns, each at its own camera."""
+    return {which: _measured(which, frames, ill) for which in READERS}
+
+
+def _measured(which: str, frames: int, ill: Callable[[RtspCamera], None]) -> tuple[dict[str, Any], dict[str, Any]]:
     with RtspCamera() as camera:
-        watchers = {which: Watcher(which, camera.url, frames) for which in READERS}
-        seen = {which: watcher.line() for which, watcher in watchers.items()}
+        watcher = Watcher(which, camera.url, frames)
+        seen = watcher.line()
         ill(camera)
-        said = {which: watcher.line() for which, watcher in watchers.items()}
-        for watcher in watchers.values():
-            watcher.end()
-        return {which: (seen[which], said[which]) for which in READERS}
+        said = watcher.line()
+        watcher.end()
+        return seen, said
 
 
 def refused() -> dict[str, str]:

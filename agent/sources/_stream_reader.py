@@ -4,6 +4,7 @@ The decoder works in slices, not in frames, so it holds no frame back; FFmpeg's 
 frame ends where the next one begins. When decoding cannot keep up it skips to a key frame, so as not to fall behind.
 """
 
+import errno
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
@@ -118,7 +119,7 @@ def open_reader(settings: dict[str, Any]) -> StreamReader:
     try:
         container = av.open(settings["url"], mode="r", options=dict(settings["options"]))
     except (av.error.FFmpegError, ValueError, OSError) as error:
-        raise _translated(error, name) from error
+        raise _translated(error, name, anonymous="@" not in str(settings["url"])) from error
     return StreamReader(container, _video_in(container, name), name, clock=SystemClock())
 
 
@@ -139,9 +140,11 @@ def _video_in(container: Any, name: str) -> VideoStream:  # noqa: ANN401 - untyp
     return found[0]
 
 
-def _translated(error: Exception, name: str) -> SourceError:
+def _translated(error: Exception, name: str, *, anonymous: bool = False) -> SourceError:
     """The library's error in our words; its own text holds the whole address."""
     if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
+        if anonymous:
+            return SourceRefused(f"{name} wants a user and a password; give username, and password: {{env: NAME}}")
         return SourceRefused(f"{name} refuses user or password; check username and password, and its own user list")
     if isinstance(error, av.error.HTTPNotFoundError):
         return SourceBroken(f"{name}: the camera has no such stream; check the path in its address")
@@ -149,9 +152,16 @@ def _translated(error: Exception, name: str) -> SourceError:
         return SourceBroken(f"{name}: the camera answers with an error ({_said(error)}); look at its own page")
     if isinstance(error, av.error.InvalidDataError | av.error.LookupError):
         return SourceBroken(f"{name} sends nothing that can be decoded ({_said(error)}); does it serve video there?")
-    encrypted = name.startswith(("rtsps:", "https:"))
-    advice = "is its certificate to be trusted (ca_file)?" if encrypted else "is the camera switched on?"
-    return SourceLost(f"{name}: the connection failed ({_said(error)}); {advice}")
+    return SourceLost(f"{name}: the connection failed ({_said(error)}); {_advice(error, name)}")
+
+
+def _advice(error: Exception, name: str) -> str:
+    """What a person may look at."""
+    if getattr(error, "errno", None) in (errno.EIO, None) and name.startswith(("rtsps:", "https:")):
+        return "is its certificate to be trusted (ca_file)?"
+    if getattr(error, "errno", None) == errno.EIO:  # FFmpeg's word for a name that nobody knows, among others
+        return "are the host's name, DNS and the network right?"
+    return "is the camera switched on?"
 
 
 def _said(error: Exception) -> str:

@@ -37,15 +37,17 @@ class Shutter:
         fps: float | None = None,
         gate: MotionGate | None = None,
         hours: Hours | None = None,
+        trust_clock: bool = False,
     ) -> None:
-        """Without any of them every picture is a frame, as it is."""
+        """Without any of them every picture is a frame, as it is. `trust_clock`: the wall time is right in any case."""
         self._view = view
         self._fps = fps
         self._pace = Pace(fps)
         self._paced_fps = fps
         self._gate = gate
         self._hours = hours
-        self._told = self._clock_known = False
+        self._clock_known = trust_clock
+        self._told = False
         self._second: int | None = None
         self._open = True
 
@@ -57,7 +59,8 @@ class Shutter:
         if not self._clock_known:
             if not self._told:
                 _log.warning(
-                    "this machine's clock is not known to be right: a camera with a schedule is used until it is"
+                    "this machine's clock is not known to be right: a camera with a schedule is used until it is; "
+                    "if it can be trusted, set schedule.trust_clock to true"
                 )
             self._told = True
             return True

@@ -1,4 +1,6 @@
-"""A camera's picture as everything else sees it: upright, cropped, and without what is nobody's business. No state.
+"""A camera's picture as everything else sees it: upright, cropped, and without what is nobody's business.
+
+Owner: the camera's thread.
 
 Masks are applied here and nowhere else, before a frame exists: what is uploaded, kept, drawn or shown never held more.
 
@@ -12,14 +14,18 @@ and for a mask of half its width and height 0.7 ms (black) or 3 to 4 ms (blur, p
     'imaging.cover(frame, area, Fill.BLUR)'
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from agent.flow import Pixels
 from agent.polygon import Polygon
 from agent.view.crop import Crop
+
+_log = logging.getLogger(__name__)
+_OTHER_SHAPE: Final = 0.02
 
 
 class Fill(str, Enum):
@@ -62,6 +68,7 @@ class View:
         self._cover = cover
         self._rotate = rotate
         self._masks = tuple(masks)
+        self._aspect: float | None = None
 
     def of(self, pixels: Pixels) -> Pixels:
         """The picture to be used; `pixels` may be changed. Raises FrameUnreadable: it could not be made."""
@@ -71,7 +78,19 @@ class View:
         left, top, right, bottom = self.crop.box_px(width, height)
         if not self.crop.whole:
             pixels = pixels[top:bottom, left:right].copy()
+        self._heed_aspect(width / height)
         for mask in self._masks:
             points = [(point.x * width - left, point.y * height - top) for point in mask.polygon.points]
             self._cover(pixels, points, mask.fill)
         return pixels
+
+    def _heed_aspect(self, aspect: float) -> None:
+        """Masks are scaled with the picture; one of another shape shows another field of view, which they may miss."""
+        before, self._aspect = self._aspect, aspect
+        if self._masks and before is not None and abs(aspect / before - 1) > _OTHER_SHAPE:
+            _log.warning(
+                "the camera's picture has another shape now, %.2f to 1 instead of %.2f to 1: look whether its masks "
+                "still lie where they should",
+                aspect,
+                before,
+            )

@@ -273,6 +273,16 @@ def test_a_clock_that_was_right_once_is_good_enough(monkeypatch: pytest.MonkeyPa
     assert not shutter.open_now(clock)
 
 
+def test_a_clock_that_somebody_trusts_closes_a_camera_though_nothing_vouches_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock()
+    clock.wall_s = at("2026-11-25 23:00")
+    monkeypatch.setattr(clock, "synchronized", lambda: False)
+    by_day = Hours([Period(time_of_day(7), time_of_day(19))])
+    assert not Shutter(hours=by_day, trust_clock=True).open_now(clock)
+
+
 def test_a_picture_in_which_nothing_moves_is_held_back() -> None:
     shutter = Shutter(gate=gate(hold_s=0.0))
     shown = [shutter.expose(scene(seed=n), n / 10) for n in range(30)]

@@ -169,6 +169,18 @@ def test_a_camera_that_changes_its_size_has_its_masks_at_once() -> None:
         assert seen[: height * 4 // 10].all()
 
 
+def test_a_camera_that_changes_the_shape_of_its_pictures_is_told_of_where_it_has_masks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    masked, plain = view(masks=(Mask(rectangle(0.5, 0.5, 1.0, 1.0)),)), view()
+    for width, height in ((160, 120), (640, 480), (640, 360)):
+        masked.of(noise(width, height))
+        plain.of(noise(width, height))
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "the camera's picture has another shape now, 1.78 to 1 instead of 1.33 to 1"
+    ]
+
+
 def test_a_picture_that_cannot_be_masked_is_none() -> None:
     broken = np.zeros((4, 4, 5), np.uint8)
     with pytest.raises(FrameUnreadable, match="a mask cannot be applied"):
