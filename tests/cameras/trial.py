@@ -19,7 +19,7 @@ import yaml
 from cameras import survey
 from real.agent_process import REPOSITORY, environment
 
-_PROGRAM = Path(__file__).with_name("agent_under_test.py")
+_PROGRAM = Path(__file__).with_name("agent_on_trial.py")
 _LOOK_EVERY_S = 0.02
 _T = TypeVar("_T")
 
