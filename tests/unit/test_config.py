@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -624,9 +625,14 @@ def test_every_key_of_the_example_has_a_comment_above_it(whole: Document) -> Non
         assert len(comment) > 5, document.dotted_path(path)
 
 
+@cache
+def schema() -> dict[str, Any]:
+    return config.json_schema()
+
+
 def _default(whole: Document, path: KeyPath) -> Any:
     """The default of one key; None for a section, an item, and a key that is needed or may be left out."""
-    field = Mistakes(whole, config.json_schema())._section(path).get(str(path[-1]), {})
+    field = Mistakes(whole, schema())._section(path).get(str(path[-1]), {})
     return None if isinstance(field.get("default"), dict) else field.get("default")
 
 
@@ -645,7 +651,7 @@ def test_the_defaults_that_the_example_states_are_the_real_ones(whole: Document)
 
 def test_the_limits_that_the_example_states_are_the_real_ones(whole: Document) -> None:
     for path, comment in _explained(whole):
-        mistakes = Mistakes(whole, config.json_schema())
+        mistakes = Mistakes(whole, schema())
         field = mistakes._resolve(mistakes._section(path).get(str(path[-1]), {}), None)
         for name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
             if name in field:
