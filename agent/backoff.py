@@ -57,9 +57,7 @@ class Backoff:
     def pause_s(self, pauses: Pauses, *, now_s: float, least_s: float = 0.0) -> float:
         """The pause after the attempt that has just failed."""
         stable = bool(self._begun_s) and now_s - self._begun_s[-1] >= STABLE_S
-        if (
-            stable or pauses != self._before
-        ):  # another trouble than before: a camera that was away is not to blame twice
+        if stable or pauses != self._before:  # another trouble than before has no long pauses of its own yet
             self._doublings, self._before = 0, pauses
         longest_s = min(pauses.last_s, pauses.first_s * 2.0**self._doublings)
         self._doublings = min(self._doublings + 1, 16)

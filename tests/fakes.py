@@ -14,7 +14,7 @@ from agent.errors import EngineError, SourceEnded
 from agent.flow import Answer, Delivery, Frame, Kind, Picture, Pixels, Prediction, Reading, Timings
 from agent.ladder import Ladder
 from agent.link import Link
-from agent.ports import CloudEngine, Context, Watch
+from agent.ports import CloudEngine, Context, Source, Watch
 from agent.uplink import Uplink
 
 PICTURE: Pixels = np.zeros((48, 64, 3), dtype=np.uint8)
@@ -222,3 +222,10 @@ def a_frame(seq: int = 0, *, captured_s: float = 1000.0, camera: str = "cam") ->
 
 def a_context(folder: Path, clock: object = None) -> Context:
     return Context("tester", clock or FakeClock(), folder, folder / "state")  # type: ignore[arg-type]
+
+
+def picture(source: Source) -> Pixels:
+    """The next picture; a live camera is asked until it has one, or is lost."""
+    while (pixels := source.read()) is None:
+        pass
+    return pixels

@@ -88,17 +88,11 @@ class AgentEnd:
 
     def brief(self, settings: Mapping[str, Any]) -> None:
         """Tell the reader what to open. Raises Gone."""
-        self._send(json.dumps(dict(settings)).encode())
+        _send(self._connection, json.dumps(dict(settings)).encode())
 
     def ask(self) -> None:
         """Want the next picture. Raises Gone."""
-        self._send(_ASKED)
-
-    def _send(self, message: bytes) -> None:
-        try:
-            self._connection.send(message)
-        except OSError as error:
-            raise Gone(str(error)) from error
+        _send(self._connection, _ASKED)
 
     def receive(self) -> Pixels | dict[str, Any]:
         """A picture, copied, or the reader's words. Raises Gone."""
@@ -161,14 +155,16 @@ class ReaderEnd:
         height, width = pixels.shape[:2]
         self._memory.grow(pixels.size)
         np.copyto(self._memory.pixels(height, width), pixels)
-        self._send(_PICTURE.pack(_PICTURE_KIND, height, width))
+        _send(self._connection, _PICTURE.pack(_PICTURE_KIND, height, width))
 
     def say(self, **words: str) -> None:
         """Tell the agent something. Raises Gone."""
-        self._send(_WORDS_KIND + json.dumps(words).encode()[:_LONGEST_WORDS])
+        _send(self._connection, _WORDS_KIND + json.dumps(words).encode()[:_LONGEST_WORDS])
 
-    def _send(self, message: bytes) -> None:
-        try:
-            self._connection.send(message)
-        except OSError as error:
-            raise Gone(str(error)) from error
+
+def _send(connection: socket.socket, message: bytes) -> None:
+    """Raises Gone."""
+    try:
+        connection.send(message)
+    except OSError as error:
+        raise Gone(str(error)) from error

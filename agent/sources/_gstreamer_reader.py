@@ -5,38 +5,14 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from agent import imaging
-from agent.errors import ConfigError, FrameUnreadable, LibraryMissing, SourceLost
-from agent.flow import Pixels
+from agent.errors import ConfigError, LibraryMissing, SourceLost
+from agent.sources._video_reader import VideoReader
 
 _INSPECT_S: Final = 20.0
 """The first call after a boot makes GStreamer's registry."""
 
 
-class GStreamerReader:
-    """One running pipeline."""
-
-    def __init__(self, video: imaging.Video, name: str) -> None:
-        self._video = video
-        self._name = name
-
-    def grab(self) -> None:
-        """See Reader. Raises SourceLost."""
-        if not self._video.grab():
-            raise SourceLost(f"{self._name}: the pipeline has ended; look at the camera's cable, and at dmesg")
-
-    def picture(self) -> Pixels:
-        """See Reader. Raises FrameUnreadable."""
-        pixels = self._video.picture()
-        if pixels is None:
-            raise FrameUnreadable(f"{self._name} gave a picture that is none")
-        return pixels
-
-    def close(self) -> None:
-        """Stop the pipeline; a camera daemon that is left in mid-session may need a reboot."""
-        self._video.close()
-
-
-def open_reader(settings: dict[str, Any]) -> GStreamerReader:
+def open_reader(settings: dict[str, Any]) -> VideoReader:
     """Start the first pipeline whose elements are all there.
 
     `settings`: name; pipelines, the best first, each with `elements` and `pipeline`; cure, a sentence.
@@ -46,15 +22,20 @@ def open_reader(settings: dict[str, Any]) -> GStreamerReader:
         ConfigError: an element is not installed.
         SourceLost: the pipeline does not start.
     """
+    name = settings["name"]
     if not imaging.has_gstreamer():
         raise LibraryMissing(
-            f"{settings['name']}: there is no OpenCV with GStreamer (PyPI's has none); install the system's: "
+            f"{name}: there is no OpenCV with GStreamer (PyPI's has none); install the system's: "
             "sudo apt install python3-opencv gstreamer1.0-tools"
         )
     for choice in settings["pipelines"]:
         if _all_there(choice["elements"]):
-            return GStreamerReader(imaging.open_pipeline(choice["pipeline"], name=settings["name"]), settings["name"])
-    raise ConfigError(f"{settings['name']}: {settings['cure']}")
+            return VideoReader(
+                imaging.open_pipeline(choice["pipeline"], name=name),
+                lost=f"{name}: the pipeline has ended; look at the camera's cable, and at dmesg",
+                unreadable=f"{name} gave a picture that is none",
+            )
+    raise ConfigError(f"{name}: {settings['cure']}")
 
 
 def _all_there(elements: Iterable[str]) -> bool:

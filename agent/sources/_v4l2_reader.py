@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from agent import imaging
-from agent.errors import FrameUnreadable, SourceBroken, SourceLost
-from agent.flow import Pixels
+from agent.errors import SourceBroken
 from agent.imaging import Format
+from agent.sources._video_reader import VideoReader
 
 RAW, COMPRESSED = "YUYV", "MJPG"
 _ENOUGH: Final = 0.95
@@ -53,31 +53,7 @@ def _rank(granted: Format, wanted: Format) -> tuple[int, float]:
     return -off_px, min(granted.fps, wanted.fps)
 
 
-class V4l2Reader:
-    """One open device."""
-
-    def __init__(self, video: imaging.Video, name: str) -> None:
-        self._video = video
-        self._name = name
-
-    def grab(self) -> None:
-        """See Reader. Raises SourceLost."""
-        if not self._video.grab():
-            raise SourceLost(f"{self._name}: no picture came; is the camera still there?")
-
-    def picture(self) -> Pixels:
-        """See Reader. Raises FrameUnreadable."""
-        pixels = self._video.picture()
-        if pixels is None:
-            raise FrameUnreadable(f"{self._name} sent a picture that cannot be decoded; is its cable good?")
-        return pixels
-
-    def close(self) -> None:
-        """Let go of the device."""
-        self._video.close()
-
-
-def open_reader(settings: dict[str, Any]) -> V4l2Reader:
+def open_reader(settings: dict[str, Any]) -> VideoReader:
     """Open the device. `settings`: device, width, height, fps, format. Raises SourceLost, SourceBroken."""
     path = Path(settings["device"])
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
@@ -89,4 +65,8 @@ def open_reader(settings: dict[str, Any]) -> V4l2Reader:
         video.close()
         raise SourceBroken(f"{path} does not give {settings['format']}, but {granted.fourcc}; set format to auto")
     print(f"{path}: {granted.fourcc} {granted.width}x{granted.height} at {granted.fps:g} fps")  # noqa: T201 - last words
-    return V4l2Reader(video, str(path))
+    return VideoReader(
+        video,
+        lost=f"{path}: no picture came; is the camera still there?",
+        unreadable=f"{path} sent a picture that cannot be decoded; is its cable good?",
+    )

@@ -63,7 +63,7 @@ class View:
         masks: Sequence[Mask] = (),
     ) -> None:
         """`rotate`: degrees clockwise, 0, 90, 180 or 270."""
-        self.crop = crop or Crop()
+        self._crop = crop or Crop()
         self._turn = turn
         self._cover = cover
         self._rotate = rotate
@@ -75,8 +75,8 @@ class View:
         if self._rotate:
             pixels = self._turn(pixels, self._rotate)
         height, width = pixels.shape[:2]
-        left, top, right, bottom = self.crop.box_px(width, height)
-        if not self.crop.whole:
+        left, top, right, bottom = self._crop.box_px(width, height)
+        if not self._crop.whole:
             pixels = pixels[top:bottom, left:right].copy()
         self._heed_aspect(width / height)
         for mask in self._masks:

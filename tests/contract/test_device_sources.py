@@ -1,46 +1,24 @@
 """Cameras on this machine, up to the pipeline and the child's protocol: no such hardware takes part in a test run."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import picture
 
-from agent import plugins
 from agent.clock import SystemClock
 from agent.errors import ConfigError, SourceAbsent, SourceLost
-from agent.flow import Pixels
 from agent.imaging import Format
 from agent.isolation.isolated import Isolated
 from agent.isolation.reader import OWN_PYTHON, SYSTEM_PYTHON, Limits, Recipe
-from agent.ports import Context, Source
+from agent.ports import Source
 from agent.sources import csi
 from agent.sources._v4l2_reader import settle
 
 Make = Callable[..., Source]
 STANDINS = Path(__file__).resolve().parents[1] / "standins"
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    made: list[Source] = []
-    context = Context("test", SystemClock(), tmp_path, tmp_path)
-
-    def build(type_: str, **options: Any) -> Source:
-        model = next(o for o in plugins.options_of("sources") if o.__module__.endswith(f".{type_}"))
-        made.append(plugins.build_source(model.model_validate({"type": type_, **options}), context))
-        return made[-1]
-
-    yield build
-    for source in made:
-        source.close()
-
-
-def picture(source: Source) -> Pixels:
-    while (pixels := source.read()) is None:
-        pass
-    return pixels
 
 
 # V4L2

@@ -12,63 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fakes import picture
 from mjpeg_server import HEIGHT, WIDTH, MjpegServer
 
-from agent import imaging, logs, plugins
-from agent.clock import SystemClock
+from agent import imaging, logs
 from agent.errors import ConfigError, SourceAbsent, SourceLost, SourceRefused
-from agent.flow import Pixels
-from agent.ports import Context, Source
+from agent.ports import Source
 from agent.sources._stream_reader import Lag
 
-PASSWORD = "hunter2/p@ss:%'\""  # noqa: S105 - the cameras of these tests know it
 Make = Callable[..., Source]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    made: list[Source] = []
-    context = Context("test", SystemClock(), tmp_path, tmp_path)
-
-    def build(type_: str, **options: Any) -> Source:
-        model = next(o for o in plugins.options_of("sources") if o.__module__.endswith(f".{type_}"))
-        made.append(plugins.build_source(model.model_validate({"type": type_, **options}), context))
-        return made[-1]
-
-    yield build
-    for source in made:
-        source.close()
-
-
-@pytest.fixture
-def camera() -> Iterator[MjpegServer]:
-    server = MjpegServer().start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def guarded() -> Iterator[MjpegServer]:
-    server = MjpegServer(user="viewer", password=PASSWORD).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A reference to the camera's password."""
-    monkeypatch.setattr(logs, "_HIDDEN", set())
-    (tmp_path / "password").write_text(PASSWORD + "\n", encoding="utf-8")
-    return {"file": "password"}
-
-
-def picture(source: Source) -> Pixels:
-    while (pixels := source.read()) is None:
-        pass
-    return pixels
 
 
 def read_until_it_fails(source: Source) -> None:

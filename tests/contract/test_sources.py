@@ -7,59 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mjpeg_server import MjpegServer
+from fakes import picture
 
-from agent import imaging, logs, plugins
-from agent.clock import SystemClock
+from agent import imaging, plugins
 from agent.errors import AgentError, ConfigError, FrameUnreadable, SourceEnded
 from agent.flow import Pixels
-from agent.ports import Context, Source
+from agent.ports import Source
 from agent.sources import image_folder, mjpeg, video_file
 
-PASSWORD = "hunter2/p@ss"  # noqa: S105 - the cameras of these tests know it
-
 Make = Callable[..., Source]
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return Context("test", SystemClock(), tmp_path, tmp_path)
-
-
-@pytest.fixture
-def make(context: Context) -> Iterator[Make]:
-    made: list[Source] = []
-
-    def build(type_: str, **options: Any) -> Source:
-        model = next(o for o in plugins.options_of("sources") if o.__module__.endswith(f".{type_}"))
-        made.append(plugins.build_source(model.model_validate({"type": type_, **options}), context))
-        return made[-1]
-
-    yield build
-    for source in made:
-        source.close()
-
-
-@pytest.fixture
-def camera() -> Iterator[MjpegServer]:
-    server = MjpegServer().start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def guarded() -> Iterator[MjpegServer]:
-    server = MjpegServer(user="viewer", password=PASSWORD).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A reference to the camera's password."""
-    monkeypatch.setattr(logs, "_HIDDEN", set())
-    (tmp_path / "password").write_text(PASSWORD + "\n", encoding="utf-8")
-    return {"file": "password"}
 
 
 def write_png(path: Path, pixels: np.ndarray[Any, Any]) -> None:
@@ -81,13 +37,6 @@ def write_video(path: Path, frames: int, *, noise: bool = False) -> Path:
         writer.write(rng.integers(0, 255, grey.shape, dtype=np.uint8) if noise else grey)
     writer.release()
     return path
-
-
-def picture(source: Source) -> Pixels:
-    """The next picture; a live camera is asked until it has one, or is lost."""
-    while (pixels := source.read()) is None:
-        pass
-    return pixels
 
 
 def brightness(pixels: Pixels) -> int:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import picture
 from real.rtsp_camera import RtspCamera, needs_rtsp, read_timecode_ms
 
 from agent import logs
 from agent.clock import SystemClock
 from agent.errors import SourceBroken, SourceLost, SourceRefused
-from agent.flow import Pixels
 from agent.ports import Context, Source
 from agent.sources import rtsp
 
@@ -35,12 +35,6 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     yield build
     for source in made:
         source.close()
-
-
-def picture(source: Source) -> Pixels:
-    while (pixels := source.read()) is None:
-        pass
-    return pixels
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])

@@ -104,7 +104,7 @@ def test_a_picture_that_is_not_in_the_memory_or_too_large_is_refused() -> None:
     with ends() as (agent, reader):
         reader._memory.grow(MOST_BYTES * 2)
         for height, width in ((1, MOST_BYTES // 2), (1, MOST_BYTES), (0, 0), (2**32 - 1, 2**32 - 1)):
-            reader._send(channel._PICTURE.pack(b"P", height, width))
+            channel._send(reader._connection, channel._PICTURE.pack(b"P", height, width))
             with pytest.raises(Gone, match="is not in the memory"):
                 agent.receive()
 
