@@ -51,7 +51,7 @@ class Behind:
                     if self.echo:
                         connection.sendall(data)
                 self.ended.append("closed")
-            except ConnectionResetError:
+            except (ConnectionResetError, BrokenPipeError):  # a reset, seen by who reads and by who writes
                 self.ended.append("reset")
 
 
