@@ -1,8 +1,9 @@
 """The records of a frame on its way: Frame, Decision, Answer, Result, Delivery; its one Fate; States. No state."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,9 +77,44 @@ class Frame:
         return int(self.pixels.shape[0])
 
 
+class Task(str, Enum):
+    """What a model does, in the hosted platform's words for a project's type."""
+
+    OBJECT_DETECTION = "object-detection"
+    INSTANCE_SEGMENTATION = "instance-segmentation"
+    KEYPOINT_DETECTION = "keypoint-detection"
+    CLASSIFICATION = "classification"
+    MULTI_LABEL_CLASSIFICATION = "multi-label-classification"
+    SEMANTIC_SEGMENTATION = "semantic-segmentation"
+
+
+@dataclass(frozen=True, slots=True)
+class Keypoint:
+    """One named point of an object, in pixels of the captured frame."""
+
+    x: float
+    y: float
+    confidence: float
+    class_name: str
+    class_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """A mask in COCO's compressed run lengths: column by column, background first."""
+
+    height: int
+    """Of the picture that the mask covers: the captured frame."""
+    width: int
+    counts: str
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One detected object, as the hosted API gives it: centre, size and pixels of the captured frame."""
+    """One detected object, as the hosted API gives it: centre, size and pixels of the captured frame.
+
+    A class of the whole picture, as classification has it, is an object as large as the picture.
+    """
 
     x: float
     y: float
@@ -89,19 +125,49 @@ class Prediction:
     class_id: int
     tracker_id: int | None = None
     """The track it belongs to, from 1; UNTRACKED: to none that is confirmed; None: nothing is tracked."""
+    points: tuple[tuple[float, float], ...] | None = None
+    """Its outline, where the model gives one."""
+    runs: Runs | None = None
+    """Its mask, where that is asked for in place of the outline."""
+    keypoints: tuple[Keypoint, ...] | None = None
 
     def scaled(self, factor_x: float, factor_y: float) -> "Prediction":
-        """The same object in a picture that is `factor` times as large."""
-        return Prediction(
+        """The same object in a picture that is `factor` times as large; without its runs, which have one size only."""
+        points, keypoints = self.points, self.keypoints
+        return replace(
+            self,
             x=self.x * factor_x,
             y=self.y * factor_y,
             width=self.width * factor_x,
             height=self.height * factor_y,
-            confidence=self.confidence,
-            class_name=self.class_name,
-            class_id=self.class_id,
-            tracker_id=self.tracker_id,
+            points=None if points is None else tuple((x * factor_x, y * factor_y) for x, y in points),
+            runs=None,
+            keypoints=None
+            if keypoints is None
+            else tuple(replace(each, x=each.x * factor_x, y=each.y * factor_y) for each in keypoints),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a multi-label classifier gives one of its classes."""
+
+    class_name: str
+    class_id: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """Which class each pixel belongs to."""
+
+    mask_png: bytes = field(repr=False)
+    """Grey PNG file as large as the captured frame: the class id of each pixel."""
+    confidence_png: bytes = field(repr=False)
+    """The same with the confidence of each pixel, 0..255."""
+    class_names: Mapping[int, str]
+    """By class id; 0 is the background."""
+    present_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +268,13 @@ class Answer:
     quality: int | None = None
     """JPEG quality of that picture."""
     cold_start: bool = False
+    task: Task = Task.OBJECT_DETECTION
+    scores: tuple[Score, ...] = ()
+    """MULTI_LABEL_CLASSIFICATION: of every class; `predictions` are those that passed."""
+    regions: Regions | None = None
+    """SEMANTIC_SEGMENTATION: the masks; `predictions` are the boxes around the classes that are there."""
+    outputs: Mapping[str, Any] | None = None
+    """What else a workflow was asked for, as JSON has it."""
 
 
 class Hedge(str, Enum):

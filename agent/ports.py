@@ -5,13 +5,13 @@ Promises: all calls on one source or sink come from one thread; an engine's `inf
 A plugin opens, works and closes: it never sleeps, retries, starts threads or loops over failures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from agent.clock import Clock
-from agent.flow import Answer, Delivery, Frame, Outcome, Picture, Pixels, Reading, Result, State
+from agent.flow import Answer, Delivery, Frame, Outcome, Picture, Pixels, Reading, Result, State, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Context:
     """Relative paths in the configuration start here: the folder of the YAML file."""
     state_dir: Path
     """Where the agent may write."""
+    progress: Callable[[str], None] = lambda _: None
+    """Called in `open` by what takes longer than seconds, every few of them, with words for people: it is alive."""
     trial: bool = False
     """A check, perhaps beside a running agent: leave alone what that one owns (files, client ids, retained topics)."""
 
@@ -48,6 +50,38 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of the device or file; never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What an on-device engine has found out about its model, by its file and by running it."""
+
+    task: Task
+    runtime: str
+    """The engine's `type` in the configuration."""
+    width: int
+    """Of the input, in pixels."""
+    height: int
+    labels: tuple[str, ...]
+    """By class id; empty when nothing names them."""
+    keypoints: tuple[str, ...] = ()
+    """By number, where it is a keypoint model."""
+    tensors: tuple[str, ...] = ()
+    """A line for people about each input and output: name, shape, numbers."""
+    reading: str = ""
+    """In words: how its numbers are read (layout, units, precision)."""
+    threads: int | None = None
+    """CPU threads in use; None: that is not for us to say."""
+    complaints: tuple[str, ...] = ()
+    """What is wrong with a model that runs all the same, each with its cure."""
+
+
+@runtime_checkable
+class Described(Protocol):
+    """An engine that knows its model."""
+
+    card: Card | None
+    """None until it is open."""
 
 
 class Engine(Protocol):

@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
-from agent.flow import Answer, Delivery, Kind, Outlook, Prediction, Prices, Result, Route, Timings
+from agent.flow import Answer, Delivery, Kind, Outlook, Prices, Result, Route, Timings
+from agent.shape import hosted_shape
 
 SCHEMA = "vedette.result/1"
 EVENT_SCHEMA = "vedette.event/1"
@@ -99,26 +100,13 @@ def record_of(result: Result, identity: Identity) -> dict[str, Any]:
         "captured_at": rfc3339(result.captured_wall_s),
         "captured_monotonic_s": round(result.captured_s, 6),
         "clock_synchronized": result.clock_synchronized,
-        "task": "object-detection",
+        "task": answer.task.value,
         "model": answer.model,
         "image": {"width": result.width, "height": result.height},
-        "predictions": [_prediction(found) for found in answer.predictions],
+        **hosted_shape(answer),
+        **({} if answer.outputs is None else {"outputs": answer.outputs}),
         "route": _route(result, answer, result.published),
         "latency_ms": _latency_ms(result, answer.timings),
-    }
-
-
-def _prediction(found: Prediction) -> dict[str, Any]:
-    tracked = {} if found.tracker_id is None else {"tracker_id": found.tracker_id}
-    return {
-        "x": found.x,
-        "y": found.y,
-        "width": found.width,
-        "height": found.height,
-        "confidence": found.confidence,
-        "class": found.class_name,
-        "class_id": found.class_id,
-        **tracked,
     }
 
 
