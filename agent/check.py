@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent import imaging, plugins
+from agent import canvas, imaging, plugins
 from agent.clock import Clock, SystemClock
 from agent.config import Config, SnapshotsConfig
 from agent.errors import AgentError, Cause, EngineError
@@ -48,9 +48,11 @@ class Finding:
         return f"{'ok  ' if self.fine else 'FAIL'}  {self.part}: {self.text}"
 
 
-def probe(config: Config, *, base_dir: Path, state_dir: Path) -> Iterator[Finding]:
-    """Use every camera, engine and sink once."""
-    context = Context(config.agent, SystemClock(), base_dir, state_dir, trial=True)
+def probe(
+    config: Config, *, base_dir: Path, state_dir: Path, progress: Callable[[str], None] = lambda _: None
+) -> Iterator[Finding]:
+    """Use every camera, engine and sink once; `progress` is told what takes long."""
+    context = Context(config.agent, SystemClock(), base_dir, state_dir, progress, trial=True)
     for camera in config.cameras:
         yield _tried(f"camera {camera.name}", partial(_try_source, camera.source, context))
     engines = config.engines
@@ -157,7 +159,7 @@ def _try_cloud(options: Options, context: Context) -> str:
 
 
 def _trial_picture() -> Pixels:
-    return np.full(_TRIAL_SIZE, imaging.GREY, dtype=np.uint8)
+    return np.full(_TRIAL_SIZE, canvas.GREY, dtype=np.uint8)
 
 
 def _timed(engine: object, infer: Callable[[float], Answer], clock: Clock) -> str:

@@ -14,6 +14,7 @@ FrameUnreadable    a source           pipeline             counted, the next fra
 EngineUnavailable  an engine          pipeline, link       counts against the link; the local run answers
 EngineRefused      an engine          pipeline, router     the cloud is closed for minutes
 EngineBroken       an engine          app, pipeline        ends the start; later, a failed frame
+EngineUnwanted     a lane             lane                 an engine's opening ends with the agent
 SinkUnavailable    a sink             supervisor, outbox   results are kept, back-off
 SinkTakenOver      a sink             supervisor           the same, and a minute's pause at least
 ChartError         chart              explain, simulator   words and tables without a picture
@@ -129,6 +130,10 @@ class EngineBroken(EngineError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, Cause.MODEL)
+
+
+class EngineUnwanted(AgentError):
+    """The agent stops: an engine that is opening need not go on. What it has begun must end at once."""
 
 
 class SinkError(AgentError):

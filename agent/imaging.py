@@ -1,4 +1,4 @@
-"""Pictures: reading, writing, resizing, and box suppression. The only file that imports OpenCV. No state.
+"""Pictures: reading, writing, resizing, and box suppression. With canvas.py, all that imports OpenCV. No state.
 
 Any cv2 from 4.8 to 5 serves, the device's own included; only long-standing functions are used.
 """
@@ -23,10 +23,6 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # noqa: TID251 - the only s
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # noqa: TID251 - FFmpeg's AV_LOG_QUIET; there is no other switch
 import cv2
 
-GREY = 114
-"""The padding value YOLOv8 models are trained with."""
-
-
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 _PARTS, _PART_PX = 8, 16
 _ONE_AROUND = np.ones((3, 3), np.uint8)
@@ -37,6 +33,8 @@ _LETTER_LEAST_PX = 9
 """How high a capital is: so much of the picture's shorter side, and never less than can be read."""
 _FONT_PX = 22
 """Height of a capital of that font at scale 1."""
+_PNG, _GREY_8 = b"\x89PNG\r\n\x1a\n", b"\x08\x00"
+"""How a PNG file begins, and its head's words for 8 bits of grey."""
 _COMMENT = b"\xff\xfe"
 _LONGEST_COMMENT_BYTES = 65_533
 """A JPEG's comment segment: its marker, and what its two bytes of length leave."""
@@ -313,29 +311,6 @@ def shrink(pixels: Pixels, longest_px: int) -> Pixels:
     return cast("Pixels", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
 
 
-@dataclass(frozen=True, slots=True)
-class Letterbox:
-    """Where a picture lies inside the model's input: divide by `scale` after taking off the padding."""
-
-    scale_x: float
-    scale_y: float
-    left_px: int
-    top_px: int
-
-
-def letterbox_rgb(pixels: Pixels, width: int, height: int) -> tuple[Pixels, Letterbox]:
-    """`pixels` as RGB inside (height, width, 3), aspect kept, centred, the rest grey as in YOLOv8's training."""
-    src_height, src_width = pixels.shape[:2]
-    scale = min(width / src_width, height / src_height)
-    new_width, new_height = max(1, round(src_width * scale)), max(1, round(src_height * scale))
-    if (new_width, new_height) != (src_width, src_height):
-        pixels = cast("Pixels", cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_LINEAR))
-    left, top = (width - new_width) // 2, (height - new_height) // 2
-    canvas = np.full((height, width, 3), GREY, dtype=np.uint8)
-    cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=canvas[top : top + new_height, left : left + new_width])
-    return canvas, Letterbox(new_width / src_width, new_height / src_height, left, top)
-
-
 def suppress(
     boxes_xywh: NDArray[np.float32], scores: NDArray[np.float32], class_ids: NDArray[np.int32], *, overlap: float
 ) -> list[int]:
@@ -354,6 +329,34 @@ def suppress(
         return []
     kept = cv2.dnn.NMSBoxesBatched(boxes_xywh.tolist(), scores.tolist(), class_ids.tolist(), 0.0, overlap)
     return sorted((int(row) for row in np.asarray(kept).reshape(-1)), key=lambda row: -float(scores[row]))
+
+
+def largest_outline(mask: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
+    """The outer contour of the largest piece of `mask` (height, width) in pixels, x before y; () when it is empty."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return ()
+    largest = max(contours, key=lambda contour: (cv2.contourArea(contour), len(contour)))
+    return tuple((float(x), float(y)) for x, y in largest.reshape(-1, 2))
+
+
+def decode_plane(data: bytes, *, most_width: int, most_height: int) -> NDArray[np.uint8]:
+    """A grey 8-bit PNG file as (height, width), of at most so many pixels a side: its head says so before it is read.
+
+    Raises FrameUnreadable.
+    """
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    if data[:8] != _PNG or data[24:26] != _GREY_8:
+        raise FrameUnreadable("it is not a grey PNG of 8 bits")
+    if width > most_width or height > most_height:
+        raise FrameUnreadable(f"it has {width}x{height} pixels, and may have {most_width}x{most_height}")
+    try:
+        plane = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise FrameUnreadable(f"it cannot be decoded: {error.err}") from error
+    if plane is None or plane.shape != (height, width):
+        raise FrameUnreadable("it cannot be decoded")
+    return cast("NDArray[np.uint8]", plane)
 
 
 def opencv_summary() -> str:

@@ -26,7 +26,10 @@ class Context:
     state_dir: Path
     """Where the agent may write."""
     progress: Callable[[str], None] = lambda _: None
-    """Called in `open` by what takes longer than seconds, every few of them, with words for people: it is alive."""
+    """Called in `open` by what takes longer than seconds, every few of them, with words for people: it is alive.
+
+    Raises EngineUnwanted: the agent stops. Whoever calls it several times a second ends in time with the others.
+    """
     trial: bool = False
     """A check, perhaps beside a running agent: leave alone what that one owns (files, client ids, retained topics)."""
 

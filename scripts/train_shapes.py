@@ -35,7 +35,7 @@ from shapes_network import BINS, SIDE, STRIDES, Exported, ShapesNet, cell_centre
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agent import imaging
+from agent import canvas, imaging
 from agent.flow import Pixels
 from agent.sources._scene import CLASSES, Scene, Shape
 
@@ -86,7 +86,7 @@ def samples(count: int, first_seed: int) -> Iterator[Sample]:
 
 def sample(pixels: Pixels, truth: tuple[Shape, ...], scale: float) -> Sample:
     """`pixels` letterboxed, with the `truth` of a scene that is 1 / `scale` times as large."""
-    rgb, fit = imaging.letterbox_rgb(pixels, SIDE, SIDE)
+    rgb, fit = canvas.letterbox_rgb(pixels, SIDE, SIDE)
     boxes = np.array(
         [(s.class_id, s.x - s.width / 2, s.y - s.height / 2, s.x + s.width / 2, s.y + s.height / 2) for s in truth],
         dtype=np.float32,

@@ -19,9 +19,12 @@ from fakes import FakeClock, a_context, a_frame
 from numpy.typing import NDArray
 
 from agent import imaging, package
-from agent.engines import tflite
+from agent.engines import _input, tflite
+from agent.engines._local import Local
+from agent.engines._runtime import Quantisation, Tensor
 from agent.errors import EngineBroken
 from agent.flow import Frame, Pixels, Prediction
+from agent.package import Input
 from agent.ports import Context
 from agent.sources._scene import CLASSES, Scene
 
@@ -55,12 +58,12 @@ Place = tuple[int, float, float, float, float]
 """Class id, centre x, centre y, width, height in pixels of the frame."""
 
 
-def an_engine(model: Path, **options: Any) -> tflite.TFLite:
+def an_engine(model: Path, **options: Any) -> Local:
     given = tflite.Options(type="tflite", model=str(model), threads=2, **options)
-    return tflite.TFLite(given, Context("test", FakeClock(), model.parent, model.parent))
+    return Local(given, Context("test", FakeClock(), model.parent, model.parent), tflite.load, runtime="tflite")
 
 
-def look(engine: tflite.TFLite, pixels: Pixels) -> tuple[Prediction, ...]:
+def look(engine: Local, pixels: Pixels) -> tuple[Prediction, ...]:
     return engine.infer(Frame("cam", 0, 0.0, 0.0, clock_synchronized=True, pixels=pixels), 0.0).predictions
 
 
@@ -70,7 +73,7 @@ def path_of(name: str, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module", params=EVERY)
-def engine(request: pytest.FixtureRequest) -> Iterator[tflite.TFLite]:
+def engine(request: pytest.FixtureRequest) -> Iterator[Local]:
     made = an_engine(path_of(request.param, request))
     made.open()
     yield made
@@ -173,7 +176,7 @@ def test_the_shipped_model_finds_what_was_drawn_and_names_it(name: str) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 900), (900, 1), (123, 457), (1280, 200), (5120, 2880)])
-def test_whatever_the_frame_s_size_its_objects_lie_inside_it(engine: tflite.TFLite, width: int, height: int) -> None:
+def test_whatever_the_frame_s_size_its_objects_lie_inside_it(engine: Local, width: int, height: int) -> None:
     scene = Scene(640, 480, seed=3, shapes=6).render(9)
     for one in look(engine, cv2.resize(scene, (width, height))):
         assert one.width > 0
@@ -208,7 +211,8 @@ def test_an_engine_that_was_never_opened_says_so_and_closes(tmp_path: Path) -> N
 def test_a_closed_engine_has_freed_the_interpreter() -> None:
     engine = an_engine(SHAPES / f"{SHIPPED[0]}.tflite")
     engine.open()
-    held = weakref.ref(engine._interpreter)
+    assert isinstance(engine._runtime, tflite.Interpreter)
+    held = weakref.ref(engine._runtime._interpreter)
     assert held() is not None
     engine.close()
     gc.collect()
@@ -229,9 +233,10 @@ def test_a_closed_engine_has_freed_the_interpreter() -> None:
 def test_pixels_become_the_numbers_that_the_input_tensor_asks_for(
     dtype: type[np.generic], quantization: tuple[float, int], expected: list[float]
 ) -> None:
-    table = tflite._table({"dtype": dtype, "quantization": quantization})
+    tensor = Tensor("in", (1, 4, 4, 3), np.dtype(dtype), Quantisation(*quantization))
+    table = _input._tables(tensor, Input(4, 4))
     assert table.dtype == dtype
-    assert table[[0, 100, 255]].tolist() == pytest.approx(expected, abs=1e-7)
+    assert table[[0, 100, 255], 1].tolist() == pytest.approx(expected, abs=1e-7)
 
 
 # Exports that nobody ships: the shipped network with operators put before its input and after its output.
@@ -358,8 +363,8 @@ def open_with_tail(folder: Path, tail: bytes) -> str:
     (folder / "m.tflite").write_bytes((SHAPES / "shapes_320_float32.tflite").read_bytes() + tail)
     engine = an_engine(folder / "m.tflite")
     engine.open()
-    assert engine._head is not None
-    labels = engine._head.labels
+    assert engine.card is not None
+    labels = engine.card.labels
     engine.close()
     return ", ".join(labels)
 
@@ -422,7 +427,7 @@ def locked(tail: bytes) -> bytes:
 def test_odd_metadata_is_no_class_names_and_the_usual_warning(
     tail: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, logger="agent.engines.tflite"):
+    with caplog.at_level(logging.WARNING, logger="agent.engines._local"):
         assert open_with_tail(tmp_path, tail) == ""
     assert [record.message.partition(" carries ")[2] for record in caplog.records] == [
         "no class names; put name, file and labels into a model.yaml beside it"

@@ -21,7 +21,7 @@ PYPROJECT = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
 ABOVE_THE_CORE = {"__init__", "__main__", "cli", "console", "app", "check", "demo", "config", "plugins", "mistakes"}
 ABOVE_THE_CORE |= {"backlog", "explain", "chart", "history", "backfilling", "outboxes"}
 CORE_PACKAGES = {"backfill", "isolation", "snapshots", "tracking", "view"}
-BESIDE_THE_CORE = {"camera_options", "tracking_options", "imaging", "options", "document"}
+BESIDE_THE_CORE = {"camera_options", "tracking_options", "imaging", "canvas", "options", "document"}
 BESIDE_THE_CORE |= {"package", "sdnotify", "trust"}
 """Each the home of a library or of a system's interface."""
 
@@ -40,6 +40,7 @@ _DECLARES = (
     "agent/camera_options.py",
     "agent/tracking_options.py",
     "agent/package.py",
+    "agent/engines/_local.py",  # those that every on-device engine has
     "agent/sinks/_file_options.py",  # those that every sink with a file has
     "agent/sources/_live_options.py",  # and every camera
     "agent/sources/_address_options.py",
@@ -51,6 +52,7 @@ _EXPLAINS = ("agent/options.py", "agent/sources/_address_options.py", "agent/con
 _COMPUTES = (
     "agent/flow.py",  # a picture's type is part of the vocabulary
     "agent/imaging.py",
+    "agent/canvas.py",
     "agent/isolation/channel.py",  # pixels in a shared memory
     "agent/engines/*.py",
     "agent/sources/*.py",
@@ -70,11 +72,12 @@ HOMES = {
     "ai_edge_litert": Home(("agent/engines/tflite.py",), "ai-edge-litert"),
     "av": Home(("agent/sources/_stream_reader.py",), "av"),
     "certifi": Home(("agent/engines/_http.py",), "certifi"),
-    "cv2": Home(("agent/imaging.py",), "opencv-python-headless"),
+    "cv2": Home(("agent/imaging.py", "agent/canvas.py"), "opencv-python-headless"),
     "httpcore": Home(_TALKS_HTTP, "httpcore"),
     "matplotlib": Home(("agent/chart/*.py",), "matplotlib"),
     "httpx": Home(_TALKS_HTTP, "httpx"),
     "numpy": Home(_COMPUTES, "numpy"),
+    "onnxruntime": Home(("agent/engines/onnx.py",), "onnxruntime"),
     "paho": Home(("agent/sinks/_mqtt_session.py",), "paho-mqtt"),
     "picamera2": Home(("agent/sources/_picamera_reader.py",), None),
     "pydantic": Home(_DECLARES, "pydantic"),

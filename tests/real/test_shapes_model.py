@@ -11,7 +11,7 @@ import yaml
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from agent import imaging
+from agent import canvas, imaging
 from agent.flow import Pixels
 from agent.sources import synthetic
 from agent.sources._scene import CLASSES, Scene, Shape
@@ -47,7 +47,7 @@ class Detector:
 
     def find(self, pixels: Pixels) -> list[Box]:
         """Boxes with a score above 0.4, best first, none over another of its class by an IoU above 0.3."""
-        rgb, fit = imaging.letterbox_rgb(pixels, SIDE, SIDE)
+        rgb, fit = canvas.letterbox_rgb(pixels, SIDE, SIDE)
         rows = self.rows(rgb)
         found: list[Box] = []
         for cell in np.argsort(-rows[4:].max(axis=0)):
@@ -122,7 +122,7 @@ def test_inputs_and_outputs_are_those_of_a_yolov8_export(detector: Detector) -> 
     assert detector.input["shape"].tolist() == [1, SIDE, SIDE, 3]
     assert detector.output["shape"].tolist() == [1, 4 + len(CLASSES), 2100]
     assert detector.input["dtype"] == detector.output["dtype"]
-    rows = detector.rows(imaging.letterbox_rgb(Scene(640, 480, seed=0, shapes=6).render(0), SIDE, SIDE)[0])
+    rows = detector.rows(canvas.letterbox_rgb(Scene(640, 480, seed=0, shapes=6).render(0), SIDE, SIDE)[0])
     assert rows.min() >= 0
     assert rows.max() <= 1
 

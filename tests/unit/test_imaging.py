@@ -7,7 +7,6 @@ import pytest
 
 from agent import imaging
 from agent.errors import FrameUnreadable, SourceLost
-from agent.imaging import Letterbox
 
 BLUE, RED = (255, 0, 0), (0, 0, 255)
 """As the camera has them: BGR."""
@@ -15,32 +14,6 @@ BLUE, RED = (255, 0, 0), (0, 0, 255)
 
 def picture(width: int, height: int, colour: tuple[int, int, int] = BLUE) -> imaging.Pixels:
     return np.full((height, width, 3), colour, dtype=np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        ((640, 360), Letterbox(0.5, 0.5, 0, 38)),
-        ((200, 400), Letterbox(0.64, 0.64, 96, 0)),
-        ((320, 256), Letterbox(1.0, 1.0, 0, 0)),
-        ((1, 1), Letterbox(256.0, 256.0, 32, 0)),
-        ((4000, 2), Letterbox(0.08, 0.5, 0, 127)),
-    ],
-)
-def test_a_picture_lies_in_the_middle_as_rgb_with_grey_around_it(size: tuple[int, int], expected: Letterbox) -> None:
-    canvas, letterbox = imaging.letterbox_rgb(picture(*size), 320, 256)
-    assert letterbox == expected
-    assert canvas.shape == (256, 320, 3)
-    across, down = round(size[0] * letterbox.scale_x), round(size[1] * letterbox.scale_y)
-    inside = canvas[letterbox.top_px : letterbox.top_px + down, letterbox.left_px : letterbox.left_px + across]
-    assert (inside == BLUE[::-1]).all()
-    assert np.count_nonzero((canvas == imaging.GREY).all(axis=2)) == 320 * 256 - across * down
-
-
-def test_the_captured_picture_is_left_as_it_was() -> None:
-    pixels = picture(320, 256)
-    imaging.letterbox_rgb(pixels, 320, 256)
-    assert (pixels == BLUE).all()
 
 
 def test_suppression_looks_at_each_class_apart_and_gives_the_best_first() -> None:

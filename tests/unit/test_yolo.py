@@ -1,29 +1,34 @@
 """The decoder on tensors made by hand: every way in which an export may write its output."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from agent.canvas import Letterbox
 from agent.engines import _yolo
-from agent.engines._yolo import Head, Quantisation
+from agent.engines._runtime import Quantisation
+from agent.engines._yolo import Boxes, Place, Wanted
 from agent.errors import EngineBroken
 from agent.flow import Prediction
-from agent.imaging import Letterbox
 
 WIDTH, HEIGHT = 320, 256
 LABELS = ("cat", "dog", "owl")
 PLAIN = Quantisation(0.0, 0)
-HEAD = Head(
-    anchors_last=True, normalised=False, quantisation=PLAIN, input_width=WIDTH, input_height=HEIGHT, labels=LABELS
+HEAD = Boxes(
+    anchors_last=True,
+    normalised=False,
+    quantisation=PLAIN,
+    input_width=WIDTH,
+    input_height=HEIGHT,
+    classes=len(LABELS),
+    labels=LABELS,
 )
 BARS_ABOVE_AND_BELOW = (Letterbox(0.5, 0.5, 0, 38), (640, 360))
 BARS_LEFT_AND_RIGHT = (Letterbox(0.64, 0.64, 96, 0), (200, 400))
 UNCHANGED = (Letterbox(1.0, 1.0, 0, 0), (WIDTH, HEIGHT))
-FILE = Path("m.tflite")
 
 Row = tuple[float, float, float, float, int, float]
 """Centre x, centre y, width, height in pixels of the input, class id, score."""
@@ -51,7 +56,7 @@ KINDS = {
 }
 
 
-def tensor(*rows: Row, kind: str = "float32 pixels", last: bool = True) -> tuple[NDArray[np.generic], Head]:
+def tensor(*rows: Row, kind: str = "float32 pixels", last: bool = True) -> tuple[NDArray[np.generic], Boxes]:
     """An output with an empty anchor before and after each of `rows`, and the head that says how to read it."""
     numbers = KINDS[kind]
     real = np.zeros((4 + len(LABELS), 2 * len(rows) + 1))
@@ -68,14 +73,14 @@ def tensor(*rows: Row, kind: str = "float32 pixels", last: bool = True) -> tuple
 
 def decode(
     raw: NDArray[np.generic],
-    head: Head = HEAD,
+    head: Boxes = HEAD,
     place: tuple[Letterbox, tuple[int, int]] = UNCHANGED,
     *,
     confidence: float = 0.4,
     overlap: float = 0.3,
 ) -> tuple[Prediction, ...]:
     letterbox, size = place
-    return _yolo.decode(raw, head, letterbox, frame_size=size, confidence=confidence, overlap=overlap)
+    return _yolo.decode(raw, head, Place(letterbox, *size), Wanted(confidence, overlap))
 
 
 def box(found: Prediction) -> Box:
@@ -204,33 +209,18 @@ def test_an_output_of_another_shape_is_refused_with_the_right_one(shape: tuple[i
     assert "320x256 it would be [1, 4 + classes, 1680]" in str(caught.value)
 
 
-@pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf, 1.5, -0.5, 40.0])
-def test_scores_that_are_none_are_refused_with_the_file(score: float) -> None:
-    rows = np.zeros((7, 5), dtype=np.float32)
-    rows[6, 3] = score
-    with pytest.raises(EngineBroken, match=r"m\.tflite: its scores are not between 0 and 1"):
-        _yolo.refuse_other_heads(rows, FILE)
-
-
-def test_a_box_that_is_no_number_is_refused() -> None:
-    rows = np.zeros((7, 5), dtype=np.float32)
-    rows[2, 3] = np.nan
-    with pytest.raises(EngineBroken, match="not an object detector"):
-        _yolo.refuse_other_heads(rows, FILE)
-
-
-def test_scores_that_a_coarse_scale_puts_a_little_outside_are_accepted() -> None:
-    rows = np.full((7, 5), 300, dtype=np.float32)
-    rows[4:, :2], rows[4:, 2:] = -0.01, 1.01
-    _yolo.refuse_other_heads(rows, FILE)
+@pytest.mark.parametrize("row", [2, 5])
+def test_an_output_that_is_no_number_ends_the_run_and_not_in_silence(row: int) -> None:
+    raw, head = tensor((100, 100, 40, 40, 1, 0.9))
+    raw[row] = np.nan
+    with pytest.raises(EngineBroken, match="not numbers"):
+        decode(raw, head)
 
 
 def test_the_unit_of_the_boxes_is_seen_at_their_centres() -> None:
-    rows = np.full((7, 5), 0.5, dtype=np.float32)
-    assert _yolo.looks_normalised(rows)
-    rows[1, 4] = 1.1  # a centre a little outside the picture
-    assert _yolo.looks_normalised(rows)
-    rows[2:4] = 5.0
-    assert _yolo.looks_normalised(rows)
-    rows[0, 0] = 4.0
-    assert not _yolo.looks_normalised(rows)
+    centres = np.full((2, 5), 0.5, dtype=np.float32)
+    assert _yolo.looks_normalised(centres)
+    centres[1, 4] = 1.1  # a centre a little outside the picture
+    assert _yolo.looks_normalised(centres)
+    centres[0, 0] = 4.0
+    assert not _yolo.looks_normalised(centres)

@@ -1,0 +1,187 @@
+"""A model on this device: one engine over any runtime (_runtime.py) and any head (_heads.py).
+
+A plugin for a runtime says how a file is loaded; the rest is here: the frame goes into the model's own input, the model
+runs, its head reads the outputs. State is owned by the one thread of the local lane.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import numpy as np
+from pydantic import Field
+
+from agent import canvas, package
+from agent.clock import Clock
+from agent.engines import _heads, _inspection, _metadata, _threads, _yolo
+from agent.engines._input import InputWriter
+from agent.engines._runtime import Runtime, Tensor
+from agent.errors import EngineBroken
+from agent.flow import Answer, Frame, Pixels, Timings
+from agent.options import Confidence
+from agent.options import Options as BaseOptions
+from agent.package import ModelPackage
+from agent.ports import Card, Context
+
+Load: TypeAlias = Callable[[ModelPackage, int, Context], Runtime]
+"""Makes a runtime of a model file, with so many CPU threads. Raises EngineBroken."""
+_WARM_RUNS, _TIMED_RUNS = 1, 3
+_log = logging.getLogger(__name__)
+
+
+class LocalOptions(BaseOptions):
+    """What every on-device engine is told."""
+
+    model: str = Field(description="a model file, a model package folder, or the name of an installed or shipped one")
+    variant: str | None = Field(None, description="which file of the package; left out: the package's default")
+    confidence: Confidence = Field(0.4, description="objects scored below this are left out, 0..1")
+    overlap: Confidence = Field(0.3, description="boxes of one class that overlap more (IoU, 0..1) are one object")
+    keypoint_confidence: float = Field(0.0, ge=0, lt=1, description="keypoints scored below this are left out, 0..1")
+    masks: Literal["polygon", "rle"] = Field(
+        "polygon", description="how an object's mask is given: polygon, its outline; rle, COCO's run lengths"
+    )
+    threads: int | None = Field(
+        None, ge=1, le=64, description="CPU threads; left out: as many as are fastest here, at most 4, measured once"
+    )
+
+    @property
+    def wanted(self) -> _yolo.Wanted:
+        """What counts, as the heads know it."""
+        return _yolo.Wanted(
+            self.confidence, self.overlap, keypoint_confidence=self.keypoint_confidence, as_runs=self.masks == "rle"
+        )
+
+
+class Local:
+    """One model, one thread."""
+
+    width = 1
+
+    def __init__(self, options: LocalOptions, context: Context, load: Load, *, runtime: str) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            options: which model, and what counts.
+            context: clock and folders.
+            load: makes the runtime.
+            runtime: its name, as `type` in the configuration.
+        """
+        self.model = options.model
+        self.card: Card | None = None
+        self._options = options
+        self._wanted = options.wanted
+        self._context = context
+        self._load = load
+        self._name = runtime
+        self._runtime: Runtime | None = None
+        self._input: InputWriter | None = None
+        self._head: _heads.Head | None = None
+
+    def open(self) -> None:
+        """Load the model, learn how it reads and writes, and run it so that no frame pays for the first run."""
+        context, options = self._context, self._options
+        shelf = context.state_dir / "models"
+        found = package.find(options.model, base_dir=context.base_dir, variant=options.variant, shelf=shelf)
+        self.model = f"{found.name}@{found.version}" if found.version else found.name
+        threads = options.threads or self._measured(found)
+        self._runtime = self._load(found, threads, context)
+        self._input = InputWriter(self._runtime, found.input, found.file)
+        self._head = self._inspect(found, self._runtime, self._input)
+        self.card = self._described(threads)
+        for complaint in self.card.complaints:
+            _log.warning("%s: %s", found.file, complaint)
+        _log.info("model loaded %s", self)
+
+    def _inspect(self, found: ModelPackage, runtime: Runtime, writer: InputWriter) -> _heads.Head:
+        writer.write(_grey(writer))
+        for _ in range(_WARM_RUNS):
+            runtime.run()
+        loaded = _inspection.Loaded(found.file, writer.width, writer.height, runtime.outputs, runtime.run())
+        return _inspection.head_of(loaded, found, _metadata.read(runtime.metadata))
+
+    def _measured(self, found: ModelPackage) -> int:
+        """How many threads are fastest for this file here."""
+        counts, state_dir = _threads.candidates(), self._context.state_dir
+        name = f"{self._name} {found.file.name} {found.file.stat().st_size} {len(counts)}"
+        count = _threads.known(state_dir, name)
+        if count is not None:
+            return count
+        count = _threads.fastest(counts, lambda threads: self._run_s(found, threads)) if len(counts) > 1 else 1
+        if not self._context.trial:
+            _threads.keep(state_dir, name, count)
+        return count
+
+    def _run_s(self, found: ModelPackage, threads: int) -> float:
+        """What the quickest of a few runs takes."""
+        runtime = self._load(found, threads, self._context)
+        try:
+            writer = InputWriter(runtime, found.input, found.file)
+            writer.write(_grey(writer))
+            runtime.run()
+            return min(_taken_s(runtime, self._context.clock) for _ in range(_TIMED_RUNS))
+        finally:
+            runtime.close()
+
+    def _described(self, threads: int) -> Card:
+        runtime, writer, head = self._opened()
+        nameless = "it carries no class names; put name, file and labels into a model.yaml beside it"
+        complaints = (writer.complaint(), None if head.labels else nameless)
+        return Card(
+            task=head.task,
+            runtime=self._name,
+            width=writer.width,
+            height=writer.height,
+            labels=head.labels,
+            keypoints=head.poses.names if isinstance(head, _heads.Pose) else (),
+            tensors=(f"input {_words(runtime.input)}", *(f"output {_words(tensor)}" for tensor in runtime.outputs)),
+            reading=f"{writer.layout}; {head.reading}",
+            threads=threads,
+            complaints=tuple(each for each in complaints if each),
+        )
+
+    def _opened(self) -> tuple[Runtime, InputWriter, _heads.Head]:
+        if self._runtime is None or self._input is None or self._head is None:
+            raise EngineBroken("the model is not loaded")
+        return self._runtime, self._input, self._head
+
+    def infer(self, frame: Frame, give_up_s: float) -> Answer:  # noqa: ARG002 - a local run cannot be interrupted
+        """See Engine. Raises EngineBroken."""
+        runtime, writer, head = self._opened()
+        now = self._context.clock.now
+        begun_s = now()
+        place = _yolo.Place(writer.write(frame.pixels), frame.width, frame.height)
+        written_s = now()
+        raw = runtime.run()
+        run_s = now()
+        seen = head.decode(raw, place, self._wanted)
+        timings = Timings(written_s - begun_s, run_s - written_s, now() - run_s)
+        return Answer(
+            seen.predictions, self.model, self._name, timings, task=head.task, scores=seen.scores, regions=seen.regions
+        )
+
+    def close(self) -> None:
+        """Free the model."""
+        if self._runtime is not None:
+            self._runtime.close()
+        self._runtime = self._input = self._head = self.card = None
+
+    def __repr__(self) -> str:
+        card = self.card
+        what = "" if card is None else f" {card.task.value} {card.width}x{card.height} {len(card.labels)} classes"
+        return f"<{self._name} {self.model}{what}>"
+
+
+def _grey(writer: InputWriter) -> Pixels:
+    return np.full((writer.height, writer.width, 3), canvas.GREY, dtype=np.uint8)
+
+
+def _taken_s(runtime: Runtime, clock: Clock) -> float:
+    begun_s = clock.now()
+    runtime.run()
+    return clock.now() - begun_s
+
+
+def _words(tensor: Tensor) -> str:
+    scale = tensor.quantisation.scale
+    quantised = f", {scale:.4g} x (stored {-tensor.quantisation.zero_point:+d})" if scale else ""
+    return f"{tensor.name} {list(tensor.shape)} {tensor.dtype}{quantised}"
