@@ -63,6 +63,10 @@ class InputWriter:
             canvas.look_up(picture, table, buffer[top : top + rows, left : left + columns])
         return letterbox
 
+    def write_grey(self) -> None:
+        """Write a picture with nothing in it."""
+        self.write(np.full((self.height, self.width, 3), canvas.GREY, dtype=np.uint8))
+
     def _colour(self, number: int) -> int:
         """Which colour of RGB the model's channel `number` is."""
         return _COLOURS - 1 - number if self._said.bgr else number

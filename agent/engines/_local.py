@@ -8,16 +8,14 @@ import logging
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-import numpy as np
 from pydantic import Field
 
-from agent import canvas, package
-from agent.clock import Clock
+from agent import package
 from agent.engines import _heads, _inspection, _metadata, _threads, _yolo
 from agent.engines._input import InputWriter
 from agent.engines._runtime import Runtime, Tensor
 from agent.errors import EngineBroken
-from agent.flow import Answer, Frame, Pixels, Timings
+from agent.flow import Answer, Frame, Timings
 from agent.options import Confidence
 from agent.options import Options as BaseOptions
 from agent.package import ModelPackage
@@ -25,7 +23,8 @@ from agent.ports import Card, Context
 
 Load: TypeAlias = Callable[[ModelPackage, int, Context], Runtime]
 """Makes a runtime of a model file, with so many CPU threads. Raises EngineBroken."""
-_WARM_RUNS, _TIMED_RUNS = 1, 3
+Rehearse: TypeAlias = Callable[[ModelPackage, Context], int]
+"""Tries a model file before the agent loads it; the number of CPU threads that suits it. Raises EngineBroken."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +56,9 @@ class Local:
 
     width = 1
 
-    def __init__(self, options: LocalOptions, context: Context, load: Load, *, runtime: str) -> None:
+    def __init__(
+        self, options: LocalOptions, context: Context, load: Load, *, runtime: str, rehearse: Rehearse | None = None
+    ) -> None:
         """Nothing is opened yet.
 
         Args:
@@ -65,6 +66,7 @@ class Local:
             context: clock and folders.
             load: makes the runtime.
             runtime: its name, as `type` in the configuration.
+            rehearse: tries a model that is new here; None: it needs no trial.
         """
         self.model = options.model
         self.card: Card | None = None
@@ -72,6 +74,7 @@ class Local:
         self._wanted = options.wanted
         self._context = context
         self._load = load
+        self._rehearse = rehearse
         self._name = runtime
         self._runtime: Runtime | None = None
         self._input: InputWriter | None = None
@@ -83,7 +86,8 @@ class Local:
         shelf = context.state_dir / "models"
         found = package.find(options.model, base_dir=context.base_dir, variant=options.variant, shelf=shelf)
         self.model = f"{found.name}@{found.version}" if found.version else found.name
-        threads = options.threads or self._measured(found)
+        best = self._rehearse(found, context) if self._rehearse else _threads.candidates()[-1]
+        threads = options.threads or best
         self._runtime = self._load(found, threads, context)
         self._input = InputWriter(self._runtime, found.input, found.file)
         self._head = self._inspect(found, self._runtime, self._input)
@@ -93,34 +97,10 @@ class Local:
         _log.info("model loaded %s", self)
 
     def _inspect(self, found: ModelPackage, runtime: Runtime, writer: InputWriter) -> _heads.Head:
-        writer.write(_grey(writer))
-        for _ in range(_WARM_RUNS):
-            runtime.run()
+        writer.write_grey()
+        runtime.run()
         loaded = _inspection.Loaded(found.file, writer.width, writer.height, runtime.outputs, runtime.run())
         return _inspection.head_of(loaded, found, _metadata.read(runtime.metadata))
-
-    def _measured(self, found: ModelPackage) -> int:
-        """How many threads are fastest for this file here."""
-        counts, state_dir = _threads.candidates(), self._context.state_dir
-        name = f"{self._name} {found.file.name} {found.file.stat().st_size} {len(counts)}"
-        count = _threads.known(state_dir, name)
-        if count is not None:
-            return count
-        count = _threads.fastest(counts, lambda threads: self._run_s(found, threads)) if len(counts) > 1 else 1
-        if not self._context.trial:
-            _threads.keep(state_dir, name, count)
-        return count
-
-    def _run_s(self, found: ModelPackage, threads: int) -> float:
-        """What the quickest of a few runs takes."""
-        runtime = self._load(found, threads, self._context)
-        try:
-            writer = InputWriter(runtime, found.input, found.file)
-            writer.write(_grey(writer))
-            runtime.run()
-            return min(_taken_s(runtime, self._context.clock) for _ in range(_TIMED_RUNS))
-        finally:
-            runtime.close()
 
     def _described(self, threads: int) -> Card:
         runtime, writer, head = self._opened()
@@ -169,16 +149,6 @@ class Local:
         card = self.card
         what = "" if card is None else f" {card.task.value} {card.width}x{card.height} {len(card.labels)} classes"
         return f"<{self._name} {self.model}{what}>"
-
-
-def _grey(writer: InputWriter) -> Pixels:
-    return np.full((writer.height, writer.width, 3), canvas.GREY, dtype=np.uint8)
-
-
-def _taken_s(runtime: Runtime, clock: Clock) -> float:
-    begun_s = clock.now()
-    runtime.run()
-    return clock.now() - begun_s
 
 
 def _words(tensor: Tensor) -> str:

@@ -16,6 +16,10 @@ MOST: Final = 4
 """More help no model of this kind on the devices that this is for."""
 _GAIN: Final = 0.95
 """A thread more has to save a twentieth: it is one that cameras and sinks have not."""
+_BUSY: Final = 0.75
+"""Runnable processes a core, over a minute: what is measured beside them is true for this minute only."""
+UNMEASURED: Final = 0
+"""The model runs, but how fast it can is not known: the device was busy."""
 _FILE: Final = "threads.json"
 _MOST_KEPT: Final = 50
 
@@ -25,8 +29,14 @@ def candidates() -> range:
     return range(1, min(MOST, os.cpu_count() or 1) + 1)
 
 
+def busy() -> bool:
+    """Whether others want the cores now."""
+    cores = os.cpu_count() or 1
+    return os.getloadavg()[0] > _BUSY * cores
+
+
 def fastest(counts: range, run_s: Callable[[int], float]) -> int:
-    """The fewest threads with which no other count is much faster; `run_s` measures a run."""
+    """The fewest threads that no other count is much faster than; `run_s` measures a run."""
     best, best_s = counts[0], run_s(counts[0])
     for count in counts[1:]:
         taken_s = run_s(count)
@@ -36,9 +46,12 @@ def fastest(counts: range, run_s: Callable[[int], float]) -> int:
 
 
 def known(state_dir: Path, model: str) -> int | None:
-    """What was measured earlier for `model`, a name that changes with its file, its runtime and the device."""
+    """What was measured earlier for `model`, a name that changes with its file, its runtime and the device.
+
+    UNMEASURED: only that it runs; None: nothing.
+    """
     count = _kept(state_dir).get(model)
-    return count if count in candidates() else None
+    return count if count == UNMEASURED or count in candidates() else None
 
 
 def keep(state_dir: Path, model: str, count: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from agent.engines import _local, _metadata
+from agent.engines import _local, _metadata, _rehearsal
 from agent.engines._runtime import Quantisation, Runtime, Tensor
 from agent.errors import EngineBroken
 from agent.flow import Route
@@ -131,6 +131,10 @@ def load(found: ModelPackage, threads: int, _: Context) -> Runtime:
     return Interpreter(found.file, threads)
 
 
+def _rehearse(found: ModelPackage, context: Context) -> int:
+    return _rehearsal.threads(found, "tflite", _interpreter_class().__module__, context)
+
+
 def build(options: Options, context: Context) -> Engine:
     """The plugin's entry."""
-    return _local.Local(options, context, load, runtime="tflite")
+    return _local.Local(options, context, load, runtime="tflite", rehearse=_rehearse)

@@ -28,7 +28,12 @@ def test_what_was_measured_is_known_to_the_next_start(tmp_path: Path) -> None:
     assert _threads.known(tmp_path / "state", "other") is None
 
 
-@pytest.mark.parametrize("text", ["", "[", "[1]", '{"m": "2"}', '{"m": 99}', '{"m": 0}', '{"m": true}', "[" * 100_000])
+def test_that_a_model_runs_is_known_even_where_its_speed_is_not(tmp_path: Path) -> None:
+    _threads.keep(tmp_path, "m", _threads.UNMEASURED)
+    assert _threads.known(tmp_path, "m") == _threads.UNMEASURED
+
+
+@pytest.mark.parametrize("text", ["", "[", "[1]", '{"m": "2"}', '{"m": 99}', '{"m": true}', "[" * 100_000])
 def test_a_file_that_is_damaged_means_that_it_is_measured_again(text: str, tmp_path: Path) -> None:
     (tmp_path / "threads.json").write_text(text, encoding="utf-8")
     assert _threads.known(tmp_path, "m") is None
