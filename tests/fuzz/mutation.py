@@ -8,6 +8,8 @@ from itertools import islice
 from typing import Any
 
 MOST_PLACES = 2000
+FEW = 50
+"""Parts that may become many: many of many would be too many."""
 ODD_NUMBERS = (0, -1, 1, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 ODD_VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 1, 1e308, -1e308, float("nan"), float("inf"), 1 << 63, 10**400, "", "x", "\0", "9" * 5000),
@@ -92,7 +94,7 @@ def spoiled(value: Any, draw: random.Random) -> Any:
     for _ in range(draw.choice((1, 1, 2, 4))):
         places = list(_places(copied))
         if not places:
-            return draw.choice(ODD_VALUES)
+            return copy.deepcopy(draw.choice(ODD_VALUES))
         holder, key = draw.choice(places)
         _spoil(holder, key, draw)
     return copied
@@ -110,11 +112,15 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
             yield holder, key
 
 
+def _size(part: Any) -> int:
+    return len(part) if isinstance(part, list | dict | str) else 1
+
+
 def _spoil(holder: Any, key: Any, draw: random.Random) -> None:
     way = draw.choice(("odd", "odd", "odd", "drop", "many", "swap", "deep"))
     if way == "drop":
         del holder[key]
-    elif way == "many" and isinstance(holder, list):
+    elif way == "many" and isinstance(holder, list) and len(holder) < FEW and _size(holder[key]) < FEW:
         holder.extend([holder[key]] * draw.choice((1, 100, 3500)))
     elif way == "swap":
         holder[key] = copy.deepcopy(draw.choice(list(_places(holder)))[0])
@@ -124,4 +130,4 @@ def _spoil(holder: Any, key: Any, draw: random.Random) -> None:
             nest = [nest]
         holder[key] = nest
     else:
-        holder[key] = draw.choice(ODD_VALUES)
+        holder[key] = copy.deepcopy(draw.choice(ODD_VALUES))
