@@ -21,9 +21,11 @@ from agent.errors import AgentError, Cause, EngineError
 from agent.flow import Answer, Frame, Pixels
 from agent.isolation.isolated import Isolated
 from agent.options import Options
-from agent.ports import Context
+from agent.ports import Context, Described
 from agent.sinks._file_options import FileOptions
 
+LOCAL, STATE = "engine local", "state folder"
+"""Parts that every machine has, whatever the configuration."""
 _LIMIT_S = 15.0
 _TRIAL_SIZE = (480, 640, 3)
 _TRIAL_BYTES = 65_536
@@ -43,28 +45,49 @@ class Finding:
     part: str
     fine: bool
     text: str
+    warning: bool = False
+    """It works, and a person should know all the same."""
 
     def __str__(self) -> str:
-        return f"{'ok  ' if self.fine else 'FAIL'}  {self.part}: {self.text}"
+        word = "warn" if self.warning else "ok  " if self.fine else "FAIL"
+        return f"{word}  {self.part}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One part that is to be used once."""
+
+    part: str
+    run: Callable[[], list[Finding]]
 
 
 def probe(
     config: Config, *, base_dir: Path, state_dir: Path, progress: Callable[[str], None] = lambda _: None
 ) -> Iterator[Finding]:
     """Use every camera, engine and sink once; `progress` is told what takes long."""
+    for trial in trials(config, base_dir, state_dir, progress=progress):
+        yield from trial.run()
+
+
+def trials(config: Config, base_dir: Path, state_dir: Path, *, progress: Callable[[str], None]) -> Iterator[Trial]:
+    """Every part that `probe` uses, in the order of the file; nothing is done yet."""
     context = Context(config.agent, SystemClock(), base_dir, state_dir, progress, trial=True)
     for camera in config.cameras:
-        yield _tried(f"camera {camera.name}", partial(_try_source, camera.source, context))
+        yield _trial(f"camera {camera.name}", partial(_try_source, camera.source, context))
     engines = config.engines
     if engines.local is not None:
-        yield _tried("engine local", partial(_try_local, engines.local, context))
+        yield Trial(LOCAL, partial(_local_findings, engines.local, context))
     if engines.cloud is not None:
-        yield _tried("engine cloud", partial(_try_cloud, engines.cloud, context))
+        yield _trial("engine cloud", partial(_try_cloud, engines.cloud, context))
     for number, sink in enumerate(config.sinks, start=1):
-        yield _tried(f"sink {number}", partial(_try_sink, sink, context))
+        yield _trial(f"sink {number}", partial(_try_sink, sink, context))
     if config.snapshots is not None:
-        yield _tried("snapshots", partial(_try_snapshots, config.snapshots, base_dir))
-    yield _tried("state folder", partial(_try_state, state_dir, max(sink.outbox.keep_free_mb for sink in config.sinks)))
+        yield _trial("snapshots", partial(_try_snapshots, config.snapshots, base_dir))
+    yield _trial(STATE, partial(_try_state, state_dir, max(sink.outbox.keep_free_mb for sink in config.sinks)))
+
+
+def _trial(part: str, attempt: Callable[[], str]) -> Trial:
+    return Trial(part, lambda: [_tried(part, attempt)])
 
 
 def _tried(part: str, trial: Callable[[], str]) -> Finding:
@@ -137,13 +160,23 @@ def _try_source(options: Options, context: Context) -> str:
         source.close()
 
 
-def _try_local(options: Options, context: Context) -> str:
+def _local_findings(options: Options, context: Context) -> list[Finding]:
+    """Does it answer, and what is wrong with its model all the same?"""
+    complaints = list[str]()
+    found = _tried(LOCAL, partial(_try_local, options, context, complaints))
+    return [found, *(Finding(LOCAL, fine=True, text=complaint, warning=True) for complaint in complaints)]
+
+
+def _try_local(options: Options, context: Context, complaints: list[str]) -> str:
     engine = plugins.build_engine(options, context)
     try:
         engine.open()
         clock = context.clock
         frame = Frame("check", 0, clock.now(), clock.wall(), clock.synchronized(), _trial_picture())
-        return _timed(engine, lambda give_up_s: engine.infer(frame, give_up_s), clock)
+        text = _timed(engine, lambda give_up_s: engine.infer(frame, give_up_s), clock)
+        if isinstance(engine, Described) and engine.card is not None:
+            complaints.extend(engine.card.complaints)
+        return text
     finally:
         engine.close()
 

@@ -40,8 +40,11 @@ class Interpreter:
         """Raises EngineBroken."""
         self._file = file
         self._interpreter = _load(file, threads)
-        self.input = _tensor(self._interpreter.get_input_details()[0])
-        details = self._interpreter.get_output_details()
+        try:
+            self.input = _tensor(self._interpreter.get_input_details()[0])
+            details = self._interpreter.get_output_details()
+        except (ValueError, IndexError) as error:  # such as a name that is no text
+            raise EngineBroken(f"{file}: says nothing of use about its inputs and outputs: {error}") from error
         self.outputs = tuple(_tensor(detail) for detail in details)
         self.metadata = _metadata_inside(file)
         self._view = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])

@@ -8,8 +8,6 @@ from itertools import islice
 from typing import Any
 
 MOST_PLACES = 2000
-FEW = 50
-"""Parts that may become many: many of many would be too many."""
 ODD_NUMBERS = (0, -1, 1, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 ODD_VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 1, 1e308, -1e308, float("nan"), float("inf"), 1 << 63, 10**400, "", "x", "\0", "9" * 5000),
@@ -112,16 +110,12 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
             yield holder, key
 
 
-def _size(part: Any) -> int:
-    return len(part) if isinstance(part, list | dict | str) else 1
-
-
 def _spoil(holder: Any, key: Any, draw: random.Random) -> None:
     way = draw.choice(("odd", "odd", "odd", "drop", "many", "swap", "deep"))
     if way == "drop":
         del holder[key]
-    elif way == "many" and isinstance(holder, list) and len(holder) < FEW and _size(holder[key]) < FEW:
-        holder.extend([holder[key]] * draw.choice((1, 100, 3500)))
+    elif way == "many" and isinstance(holder, list) and not isinstance(holder[key], list):
+        holder.extend([holder[key]] * draw.choice((1, 100, 3500)))  # of a list it would soon be many of many
     elif way == "swap":
         holder[key] = copy.deepcopy(draw.choice(list(_places(holder)))[0])
     elif way == "deep":

@@ -144,6 +144,15 @@ def test_a_local_model_that_works_says_its_input_and_its_time(model: Path, tmp_p
     assert found.text.endswith(" ms")
 
 
+def test_a_local_model_that_was_calibrated_otherwise_works_and_is_warned_of(shared: Path, tmp_path: Path) -> None:
+    model = shared / "models" / "yolov8n_640_full_int8_miscalibrated.tflite"
+    found = findings(tmp_path, engine=f"local: {{type: tflite, model: {model}}}")
+    lines = [str(each) for each in found if each.part == "engine local"]
+    assert all(each.fine for each in found)
+    assert [line[:4] for line in lines] == ["ok  ", "warn"]
+    assert "quantised for numbers from -2.13 to 2.63, but pictures have 0 to 1: 55 of 256 steps are used" in lines[1]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
