@@ -7,44 +7,42 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
 
-from agent import backfilling, imaging, outboxes, plugins
+from agent import backfilling, imaging, outboxes, pages, plugins, rollouts
 from agent.admission import Admission
 from agent.backfill.sender import Backfill
 from agent.budget import Budget
 from agent.classes import Classes
 from agent.clock import Clock, SystemClock
-from agent.config import CameraConfig, Config
+from agent.config import Config
 from agent.courier import Courier
 from agent.errors import ConfigError, EngineBroken
-from agent.flow import Route, State, Subject
+from agent.flow import Route
 from agent.handoff import Bell
 from agent.health import Health
-from agent.ladder import Ladder
+from agent.heat import Thermometer
 from agent.lanes import Lane
 from agent.link import Link
 from agent.loop import Loop, Pulse, Stage
+from agent.page.gallery import Gallery
 from agent.pipeline import Pipeline, Shared
-from agent.ports import Context, Engine, Reporter
-from agent.presence import Presence
+from agent.pipelines import pipeline_of
+from agent.ports import Context, Engine, Witness
+from agent.readiness import Watched
 from agent.record import Identity
+from agent.rollouts import Following
 from agent.router import MOST_IN_FLIGHT, Prefer, Router
 from agent.sdnotify import Notifier
 from agent.snapshots.album import Album
 from agent.snapshots.taker import Snapshots
 from agent.stamp import boot_id
-from agent.states import States
-from agent.supervisor import Supervisor
-from agent.tracking.whereabouts import Whereabouts
+from agent.states import State, States, Subject
+from agent.supervisor import HANG_LIMIT_S, Supervisor
 from agent.uplink import MOST_ERRANDS, Uplink
-from agent.view.crop import Crop
-from agent.view.motion import MotionGate
-from agent.view.shutter import Shutter
-from agent.view.view import View
 
 _log = logging.getLogger(__name__)
 EXIT_DONE, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
@@ -53,12 +51,14 @@ EXIT_DONE, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
 CAPTURE_STOP_S = 2.0
 ADMIT_STOP_S = 1.0
 BACKFILL_STOP_S = 1.0
+ROLLOUT_STOP_S = rollouts.STOP_S
 ANSWERS_STOP_S = 3.0
 LANES_STOP_S = 0.5
 EMIT_STOP_S = 1.0
 SNAPSHOTS_STOP_S = 2.0
 SINKS_STOP_S = 6.0
 OUTBOXES_STOP_S = 4.0
+PAGE_STOP_S = pages.STOP_S
 """How long each part of a stop may take, the answers under way among them; their sum stays below TimeoutStopSec in the
 unit, which a test checks."""
 SINK_STEP_S = 60.0
@@ -91,6 +91,7 @@ class Agent:
     snapshots: Snapshots | None = None
     classes: Classes | None = None
     stop: StopSign = field(default_factory=StopSign)
+    notifier: Notifier = field(default_factory=Notifier)
 
 
 def build(
@@ -105,15 +106,13 @@ def build(
         clock: the machine's, unless a test brings its own.
         durable: whether what sinks cannot take outlasts this run.
     """
-    clock = clock or SystemClock()
-    context = Context(config.agent, clock, base_dir, state_dir)
-    bell = Bell()
-    local, uplink = _engines(config, context, bell)
-    lanes = _lanes(local, uplink, context, bell)
-    states = States()
+    clock, bell, states, lanes = clock or SystemClock(), Bell(), States(), dict[Route, Lane]()
+    context = Context(config.agent, clock, base_dir, state_dir, _progress(lanes))
+    following = rollouts.prepare(config, context)
+    local, uplink = _engines(config, context, bell, following)
+    lanes |= _lanes(local, uplink, context, bell)
     couriers = outboxes.couriers(config.sinks, context, states=states, boot_id=boot_id(), durable=durable)
-    sieve = backfilling.sieve(config.backfill)
-    snapshots = _snapshots(config, context)
+    sieve, snapshots, gallery = backfilling.sieve(config.backfill), _snapshots(config, context), pages.gallery(config)
     shared = Shared(
         clock,
         bell,
@@ -125,21 +124,58 @@ def build(
         uplink=uplink,
         one_camera=len(config.cameras) == 1,
         states=states,
-        witnesses=[witness for witness in (sieve, snapshots) if witness is not None],
+        witnesses=_witnesses(sieve, snapshots, None if following is None else following.references, gallery),
     )
     classes = _classes(config, context, states) if durable else None
-    pipelines = [_pipeline(camera, context, shared, classes) for camera in config.cameras]
+    pipelines = [pipeline_of(camera, context, shared, classes) for camera in config.cameras]
     admission = Admission(pipelines, Router(config.mode, config.routing.prefer), shared)
     backfill = backfilling.build(config, context, sieve, shared=shared, pipelines=pipelines)
-    stages = _stages(couriers, pipelines, admission, shared, backfill=backfill, snapshots=snapshots)
-    supervisor = Supervisor(stages, clock)
+    asides = [*rollouts.stages(config, context, following, lanes), *_backfill_stages(backfill)]
+    supervisor = Supervisor(_stages(couriers, pipelines, admission, shared, asides=asides, snapshots=snapshots), clock)
     health = Health(config.agent, pipelines, couriers, uplink, states=states, clock=clock)
-    return Agent(pipelines, couriers, lanes, uplink, supervisor, health, clock, backfill, snapshots, classes)
+    agent = Agent(pipelines, couriers, lanes, uplink, supervisor, health, clock, backfill, snapshots, classes)
+    return _with_page(agent, config, context, gallery)
 
 
-def _engines(config: Config, context: Context, bell: Bell) -> tuple[Engine | None, Uplink | None]:
+def _with_page(agent: Agent, config: Config, context: Context, gallery: Gallery | None) -> Agent:
+    if config.page is None or gallery is None:
+        return agent
+    watched = Watched(
+        config.agent,
+        agent.clock,
+        agent.pipelines,
+        agent.couriers,
+        agent.lanes,
+        agent.uplink,
+        stuck=agent.supervisor.stuck,
+        trouble=agent.supervisor.trouble,
+        pings=lambda: agent.notifier.pings,
+        heat=Thermometer(agent.clock).heat,
+    )
+    agent.supervisor.add(pages.stage(config.page, context, gallery, watched))
+    return agent
+
+
+def _progress(lanes: dict[Route, Lane]) -> Callable[[str], None]:
+    """Tells the lane how far its engine is; the lane is made after its engine, and is not in `lanes` yet."""
+
+    def progress(words: str) -> None:
+        lanes[Route.LOCAL].progress(words)
+
+    return progress
+
+
+def _witnesses(*witnesses: Witness | None) -> list[Witness]:
+    return [witness for witness in witnesses if witness is not None]
+
+
+def _engines(
+    config: Config, context: Context, bell: Bell, following: Following | None
+) -> tuple[Engine | None, Uplink | None]:
     """The on-device model, and the way to the hosted one."""
-    local = None if config.engines.local is None else plugins.build_engine(config.engines.local, context)
+    local: Engine | None = None if following is None else following.switch
+    if local is None and config.engines.local is not None:
+        local = plugins.build_engine(config.engines.local, context)
     if config.engines.cloud is None:
         return local, None
     cloud = plugins.build_cloud_engine(config.engines.cloud, context, width=MOST_IN_FLIGHT + MOST_ERRANDS)
@@ -169,50 +205,6 @@ def _classes(config: Config, context: Context, states: States) -> Classes:
     return Classes(path, [camera.name for camera in config.cameras], states, context.clock)
 
 
-def _pipeline(camera: CameraConfig, context: Context, shared: Shared, classes: Classes | None) -> Pipeline:
-    ladder = None
-    if shared.uplink is not None:
-        cloud = shared.uplink.engine
-        ladder = Ladder(imaging.encode, cloud.longest_px, cloud.finest_quality)
-    known = () if classes is None else classes.of(camera.name)
-    source = plugins.build_source(camera.source, context)
-    reporter = _reporter(camera, shared.identity, known)
-    return Pipeline(camera.name, source, shared, ladder=ladder, reporter=reporter, shutter=_shutter(camera))
-
-
-def _reporter(camera: CameraConfig, identity: Identity, known: Sequence[str]) -> Reporter:
-    """What follows what it sees: by object, or by class."""
-    if camera.rules is None:
-        return Presence(identity, known)
-    still_s = 0.0 if camera.motion is None else camera.motion.heartbeat_s
-    return Whereabouts(replace(camera.rules, still_s=still_s), identity, crop=_crop(camera), known=known)
-
-
-def _crop(camera: CameraConfig) -> Crop:
-    return Crop() if camera.crop is None else Crop(*camera.crop)
-
-
-def _view(camera: CameraConfig) -> View:
-    """What its pictures show."""
-    return View(
-        imaging.turned,
-        imaging.cover,
-        rotate=camera.rotate,
-        crop=_crop(camera),
-        masks=[mask.mask for mask in camera.masks or ()],
-    )
-
-
-def _shutter(camera: CameraConfig) -> Shutter:
-    """Which of its pictures become frames."""
-    gate = None if camera.motion is None else MotionGate(camera.motion.sensitivity, imaging.small_grey)
-    schedule = camera.schedule
-    if schedule is None:
-        return Shutter(_view(camera), fps=camera.fps, gate=gate)
-    view, hours = _view(camera), schedule.hours
-    return Shutter(view, fps=camera.fps, gate=gate, hours=hours, trust_clock=schedule.trust_clock)
-
-
 def _snapshots(config: Config, context: Context) -> Snapshots | None:
     """The pictures for people, of this agent in a folder that others may share."""
     options = config.snapshots
@@ -235,7 +227,7 @@ def _stages(
     admission: Admission,
     shared: Shared,
     *,
-    backfill: Backfill | None,
+    asides: Sequence[Stage],
     snapshots: Snapshots | None,
 ) -> tuple[Stage, ...]:
     """Every loop of the agent, in the order they start; they stop in reverse."""
@@ -264,7 +256,7 @@ def _stages(
         *([] if snapshots is None else [_snapshots_stage(snapshots)]),
         Stage("emit", emits, EMIT_STOP_S, on_stop=close_pipelines),
         Stage("lanes", workers, LANES_STOP_S, on_stop=stop_lanes),
-        *([] if backfill is None else [_backfill_stage(backfill)]),
+        *asides,
         Stage("admit", (Loop("admit", admit),), ADMIT_STOP_S, on_stop=shared.bell.ring),
         Stage("capture", cameras, CAPTURE_STOP_S),
     )
@@ -283,10 +275,12 @@ def _snapshots_stage(snapshots: Snapshots) -> Stage:
     return Stage("snapshots", (Loop("snapshots", snapshots.run, inf),), SNAPSHOTS_STOP_S, on_stop=snapshots.wake)
 
 
-def _backfill_stage(backfill: Backfill) -> Stage:
+def _backfill_stages(backfill: Backfill | None) -> list[Stage]:
     """Stops before the lanes do; what is under way then is sent again after the next start."""
+    if backfill is None:
+        return []
     loop = Loop("backfill", backfill.run, backfilling.STEP_S)
-    return Stage("backfill", (loop,), BACKFILL_STOP_S, on_stop=backfill.wake)
+    return [Stage("backfill", (loop,), BACKFILL_STOP_S, on_stop=backfill.wake)]
 
 
 def _once(act: Callable[[], None]) -> Callable[[Pulse], None]:
@@ -299,7 +293,7 @@ def run(agent: Agent, *, seconds: float | None = None, on_tick: Callable[[Agent]
 
     `on_tick` is called a few times a second and gives the line that systemd shows.
     """
-    notifier = Notifier()
+    notifier = agent.notifier
     for courier in agent.couriers:
         courier.outbox.claim()  # before any sink is opened: a second agent of this name must not disturb the first
     agent.supervisor.start()
@@ -315,13 +309,17 @@ def run(agent: Agent, *, seconds: float | None = None, on_tick: Callable[[Agent]
 
 def _watch(agent: Agent, notifier: Notifier, seconds: float | None, on_tick: Callable[[Agent], str]) -> None:
     """The main thread's loop, until there is a reason to stop."""
-    never, began_s, ready = threading.Event(), agent.clock.now(), False
+    never, began_s, ready, signs = threading.Event(), agent.clock.now(), False, 0
     while not (agent.stop.asked or agent.supervisor.fatal is not None or _finished(agent)):
         if seconds is not None and agent.clock.now() - began_s >= seconds:
             return
         if not ready and all(lane.opened.is_set() for lane in agent.lanes.values()):
             ready = True
             notifier.ready()
+        seen = sum(lane.signs for lane in agent.lanes.values())
+        if seen > signs:
+            signs = seen
+            notifier.extend(HANG_LIMIT_S)
         agent.health.tell()
         if agent.classes is not None:
             agent.classes.note()

@@ -96,6 +96,7 @@ class Budget:
         """What was spent ahead of the allowance."""
         self._receipts: dict[int, _Receipt] = {}
         self._numbers = itertools.count(1)
+        self._metered_bytes = 0
         self._filled_s = clock.now()
         self._since_wall_s: float | None = None
         """Until when an earlier boot has filled the buckets, as long as the clock cannot tell how long ago that is."""
@@ -173,12 +174,26 @@ class Budget:
             receipt = self._receipts.pop(number, None)
             if receipt is not None:
                 credits_ = max(billed_s or 0.0, LEAST_BILLED_S) / SECONDS_PER_CREDIT if billed else 0.0
+                self._metered_bytes += metered_bytes
                 self._spend(data=metered_bytes - receipt.data, credits_=credits_ - receipt.credits)
 
     def note_overhead(self, size_bytes: int) -> None:
         """So many bytes went to keep or try the connection."""
         with self._lock:
+            self._metered_bytes += size_bytes
             self._spend(data=size_bytes, credits_=0.0)
+
+    @property
+    def metered_bytes(self) -> int:
+        """All bytes since the start, both ways, of whatever has ended."""
+        with self._lock:
+            return self._metered_bytes
+
+    def used(self, now_s: float) -> dict[str, float]:
+        """Of what each cap lets through at once, the share that is spent at a monotonic time: at 1 nothing is left."""
+        with self._lock:
+            self._fill(now_s)
+            return {bucket.name: 1 - bucket.level / bucket.burst for bucket in self._buckets}
 
     def _spend(self, *, data: float, credits_: float) -> None:
         """Take from every bucket of its kind; less than nothing gives back."""

@@ -1,5 +1,6 @@
 """How a frame becomes a model's input, and how what the model says comes back to the frame's pixels. No state."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import agent.imaging  # noqa: F401 - it silences OpenCV, which has to come before the first use
+from agent.errors import FrameUnreadable
 from agent.flow import Pixels
 from agent.package import Resize
 
@@ -14,6 +16,8 @@ import cv2  # isort: skip
 
 GREY = 114
 """What lies around a letterboxed picture, as in YOLOv8's training."""
+_PNG, _GREY_8 = b"\x89PNG\r\n\x1a\n", b"\x08\x00"
+"""How a PNG file begins, and its head's words for 8 bits of grey."""
 _TABLES = (np.dtype(np.float32), np.dtype(np.int8), np.dtype(np.uint8))
 """Numbers that OpenCV's table look-up writes."""
 
@@ -119,3 +123,38 @@ def nearest(
 def encode_png(plane: NDArray[np.uint8]) -> bytes:
     """A grey plane (rows, columns) as a PNG file."""
     return cv2.imencode(".png", plane)[1].tobytes()
+
+
+def largest_outline(mask: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
+    """The outer contour of the largest piece of `mask` (height, width) in pixels, x before y; () when it is empty."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return ()
+    largest = max(contours, key=lambda contour: (cv2.contourArea(contour), len(contour)))
+    return tuple((float(x), float(y)) for x, y in largest.reshape(-1, 2))
+
+
+def filled(points: Sequence[tuple[float, float]], *, width: int, height: int) -> NDArray[np.bool_]:
+    """The area within an outline, its edge included, as a mask (height, width)."""
+    plane = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(plane, [np.rint(np.array(points)).astype(np.int32).reshape(-1, 2)], (1,))
+    return plane.astype(bool)
+
+
+def decode_plane(data: bytes, *, most_width: int, most_height: int) -> NDArray[np.uint8]:
+    """A grey 8-bit PNG file as (height, width), of at most so many pixels a side: its head says so before it is read.
+
+    Raises FrameUnreadable.
+    """
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    if data[:8] != _PNG or data[24:26] != _GREY_8:
+        raise FrameUnreadable("it is not a grey PNG of 8 bits")
+    if width > most_width or height > most_height:
+        raise FrameUnreadable(f"it has {width}x{height} pixels, and may have {most_width}x{most_height}")
+    try:
+        plane = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise FrameUnreadable(f"it cannot be decoded: {error.err}") from error
+    if plane is None or plane.shape != (height, width):
+        raise FrameUnreadable("it cannot be decoded")
+    return cast("NDArray[np.uint8]", plane)

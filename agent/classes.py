@@ -14,9 +14,8 @@ from typing import Final
 
 from agent import logs
 from agent.clock import Clock
-from agent.flow import Subject
 from agent.folder import make_folder, sync_folder, write_whole
-from agent.states import States
+from agent.states import States, Subject
 
 _log = logging.getLogger(__name__)
 _SCHEMA: Final = "vedette.classes/1"

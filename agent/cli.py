@@ -15,12 +15,15 @@ _EXIT_INTERRUPTED = 130
 """What a shell expects after Ctrl-C: 128 and the signal's number."""
 try:
     import agent
-    from agent import app, backlog, check, config, demo, logs, sdnotify
+    from agent import app, backlog, check, config, demo, logs, model, sdnotify
+    from agent.bench import command as bench
     from agent.config import Config
-    from agent.console import Terminal, ensure_streams, say, summary
-    from agent.emulator import server
+    from agent.console import Terminal, ensure_streams, progress_on, say, summary
+    from agent.doctor import command as doctor
+    from agent.emulator import command as emulator
     from agent.errors import AgentError, ConfigError
     from agent.explain import command as explain
+    from agent.model.session import state_folder
     from agent.simulator import command as simulate
 except KeyboardInterrupt:  # this takes a while
     sys.exit(_EXIT_INTERRUPTED)
@@ -87,20 +90,30 @@ def _add_agent(commands: Commands) -> None:
     checks.add_argument("--probe", action="store_true", help="also use every camera, model, API and sink once")
     checks.set_defaults(command=_check)
 
+    doctors = commands.add_parser("doctor", help="look at all that the agent needs on this device, and say what to do")
+    doctor.add_arguments(doctors, say, app.state_dir)
+
     outbox = commands.add_parser("outbox", help="see, export, send again or throw away what waits for a sink")
     backlog.add_arguments(outbox, say, app.state_dir)
     outbox.set_defaults(exit_if_wrong=app.EXIT_FAILED)  # it reads no configuration
+
+    models = commands.add_parser("model", help="install, list, check, fetch or remove on-device models")
+    model.add_arguments(models, say, app.state_dir)
+    models.set_defaults(exit_if_wrong=app.EXIT_FAILED)
 
 
 def _add_tools(commands: Commands) -> None:
     """What helps to try, to understand and to configure it."""
     emulate = commands.add_parser("emulate", help="serve an emulated hosted API on this machine")
-    server.add_arguments(emulate)
+    emulator.add_arguments(emulate)
     emulate.set_defaults(command=_emulate)
 
     explains = commands.add_parser("explain", help="say why the frames of a results file went where they went")
     explain.add_arguments(explains)
     explains.set_defaults(command=explain.run, exit_if_wrong=app.EXIT_FAILED)  # it reads no configuration
+
+    benches = commands.add_parser("bench", help="measure how long each engine takes for a frame on this machine")
+    bench.add_arguments(benches, say, lambda given: state_folder(given, app.state_dir()))
 
     simulates = commands.add_parser("simulate", help="try the router on recorded or made-up links")
     simulate.add_arguments(simulates)
@@ -148,7 +161,8 @@ def _run_with(
         trial: nothing outlasts it.
     """
     journal = sdnotify.under_journal()
-    logs.setup(terminal, level=settings.log.level, with_time=not journal, journal=journal)
+    level, form = settings.log.level, settings.log.format
+    logs.setup(terminal, level=level, with_time=not journal, journal=journal, form=form)
     for note in settings.notes:
         _log.warning("%s", note)
     running = app.build(settings, base_dir=folders[0], state_dir=folders[1], durable=not trial)
@@ -184,8 +198,11 @@ def _check(options: argparse.Namespace) -> int:
     if not options.probe:
         return app.EXIT_DONE
     logs.setup(sys.stderr, level="error", with_time=False)
-    fine = True
-    for finding in check.probe(settings, base_dir=options.config.resolve().parent, state_dir=app.state_dir()):
+    fine, terminal = True, Terminal(sys.stderr)
+    folder = options.config.resolve().parent
+    progress = progress_on(terminal)
+    for finding in check.probe(settings, base_dir=folder, state_dir=app.state_dir(), progress=progress):
+        terminal.clear()
         say(logs.redact(str(finding)))
         fine = fine and finding.fine
     return app.EXIT_DONE if fine else app.EXIT_FAILED
@@ -193,7 +210,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _emulate(options: argparse.Namespace) -> int:
     logs.setup(sys.stderr, level="info", with_time=True)
-    server.serve(server.settings_from(options))
+    emulator.serve(emulator.settings_from(options))
     return app.EXIT_DONE
 
 

@@ -29,8 +29,12 @@ from agent.camera_options import LookConfig
 from agent.document import Document
 from agent.errors import ConfigError
 from agent.flow import Route
+from agent.logs import Format
 from agent.mistakes import Mistakes
 from agent.options import BARE_SECRET, Confidence, Name, Options, SinkOptions
+from agent.page_options import PageConfig
+from agent.rollout.gate import Against
+from agent.rollout_options import RolloutConfig
 from agent.router import Mode, Prefer
 from agent.snapshots import album
 from agent.snapshots.trigger import Rule
@@ -68,11 +72,16 @@ class EnginesConfig(Options):
 
     local: Options | None = Field(None, description="the on-device model")
     cloud: Options | None = Field(None, description="the hosted API")
+    rollout: RolloutConfig = Field(
+        default=RolloutConfig(), description="what a new version of an installed model goes through before it is used"
+    )
 
     @model_validator(mode="after")
     def _at_least_one(self) -> "EnginesConfig":
         if self.local is None and self.cloud is None:
             raise ValueError("give local, cloud or both")
+        if self.cloud is None and self.rollout.against is Against.HOSTED:
+            raise ValueError("rollout.against is hosted, but there is no cloud; give cloud, or another against")
         return self
 
 
@@ -201,6 +210,9 @@ class LogConfig(Options):
     """What the agent says of itself."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least level that is shown")
+    format: Format = Field(
+        Format.TEXT, description="text: for people; keyvalue: logfmt; json: one object a line, for collectors of logs"
+    )
 
 
 class Config(Options):
@@ -212,6 +224,9 @@ class Config(Options):
     routing: RoutingConfig = Field(default=RoutingConfig(), description="how frames are routed")
     backfill: BackfillConfig | None = Field(None, description="a second look at doubtful frames; left out: none")
     snapshots: SnapshotsConfig | None = Field(None, description="pictures of what was seen; left out: none")
+    page: PageConfig | None = Field(
+        None, description="a page with live pictures, metrics and health; left out: none, and no port is open"
+    )
     sinks: tuple[SinkOptions, ...] = Field(
         min_length=1, description="where results go: all of them, each at its own pace"
     )

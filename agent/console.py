@@ -7,13 +7,17 @@ import os
 import shutil
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from agent.app import Agent
 from agent.backfill.sender import BackfillStatus
+from agent.clock import SystemClock
 from agent.errors import AgentError
 from agent.flow import Fate, Route
+from agent.logs import Damper
 from agent.telemetry import CameraStatus
 from agent.uplink import Uplink
 
@@ -82,6 +86,13 @@ class Terminal:
                 self._line = line
                 self._put(_CLEAR + self._cut())
 
+    def clear(self) -> None:
+        """Take the live line away, if there is one."""
+        with self._lock:
+            if self._line:
+                self._line = ""
+                self._put(_CLEAR)
+
     def end(self) -> None:
         """Leave the live line as it stands and go below it."""
         with self._lock:
@@ -116,10 +127,20 @@ class Terminal:
             os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
+def progress_on(terminal: Terminal) -> Callable[[str], None]:
+    """Shows what takes long: as the live line of a terminal, elsewhere as a line now and then."""
+
+    def write(words: str) -> None:
+        terminal.write(words + "\n")
+
+    return terminal.show if terminal.live else partial(Damper(write, SystemClock().now).note, "progress")
+
+
 def summary(agent: Agent) -> str:
     """Every camera, the link and the outboxes in one line. What matters most comes first: the end may be cut off."""
     cameras = [(pipeline.camera, pipeline.telemetry.status()) for pipeline in agent.pipelines]
-    parts = [f"{name}: {_newest(status)}" for name, status in cameras]
+    parts = [lane.opening for lane in agent.lanes.values() if lane.opening and not lane.opened.is_set()]
+    parts += [f"{name}: {_newest(status)}" for name, status in cameras]
     if agent.uplink is not None:
         parts += [_link(agent.uplink, agent.clock.now()), *_budget(agent.uplink)]
     parts += [] if agent.backfill is None else [_backfill(agent.backfill.status())]

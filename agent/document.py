@@ -87,6 +87,12 @@ def parse(text: str, *, name: str) -> Document:
     return Document(name=name, data=data, lines=lines, duplicates=tuple(preparation.duplicates))
 
 
+def written(data: object) -> str:
+    """`data` as a YAML file that people read, its keys in their order: mappings, lists, text, numbers, booleans."""
+    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
 class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - PyYAML's
         """As PyYAML, but a number that it cannot convert is an error with its line."""

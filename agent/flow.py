@@ -1,4 +1,4 @@
-"""The records of a frame on its way: Frame, Decision, Answer, Result, Delivery; its one Fate; States. No state."""
+"""The records of a frame on its way: Frame, Decision, Answer, Result, Delivery; its one Fate. No state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -185,6 +185,8 @@ class Timings:
     """From the last acknowledgement until the answer began."""
     processing_s: float | None = None
     """What the server itself states it took."""
+    billed_s: float | None = None
+    """What it bills, where that is something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,45 +367,3 @@ class Outcome(str, Enum):
     ACCEPTED = "accepted"
     KEPT = "kept"
     REJECTED = "rejected"
-
-
-class Subject(str, Enum):
-    """What a state is about."""
-
-    HEALTH = "health"
-    """The agent: a JSON object."""
-    CAMERA = "camera"
-    """One camera: `online` or `offline`."""
-    COUNT = "count"
-    """How many objects of one class the newest result of a camera has: a whole number."""
-    ZONE = "zone"
-    """How many tracked objects of one class are in a zone of a camera: a whole number."""
-    LINE = "line"
-    """How many tracked objects have crossed a line of a camera in one direction since the agent's start."""
-
-
-class Direction(str, Enum):
-    """Which way a line was crossed, as seen by who looks from its first point to its second."""
-
-    IN = "in"
-    """From the left to the right."""
-    OUT = "out"
-    """From the right to the left."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is true until the next one of its kind: only the newest is of interest, and none waits for a sink."""
-
-    subject: Subject
-    body: bytes
-    camera: str | None = None
-    class_name: str | None = None
-    place: str | None = None
-    """The name of the zone, or of the line."""
-    direction: Direction | None = None
-
-    @property
-    def about(self) -> tuple[str | None, ...]:
-        """What it is a state of; the newest one about the same is the one that holds."""
-        return self.subject, self.camera, self.class_name, self.place, self.direction

@@ -8,10 +8,9 @@ from typing import Any, Final
 import agent
 from agent.clock import Clock
 from agent.courier import Courier
-from agent.flow import State, Subject
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
-from agent.states import States
+from agent.states import State, States, Subject
 from agent.telemetry import CameraStatus
 from agent.uplink import Uplink
 
@@ -58,13 +57,14 @@ class Health:
             "agent": self._name,
             "version": agent.__version__,
             "uptime_s": round(self._clock.now() - self._begun_s),
-            "cameras": {name: _camera(status) for name, status in cameras.items()},
-            "link": None if self._uplink is None else _link(self._uplink, self._clock.now()),
-            "outboxes": {courier.name: _outbox(courier.outbox) for courier in self._couriers},
+            "cameras": {name: report_of_camera(status) for name, status in cameras.items()},
+            "link": None if self._uplink is None else report_of_link(self._uplink, self._clock.now()),
+            "outboxes": {courier.name: report_of_outbox(courier.outbox) for courier in self._couriers},
         }
 
 
-def _camera(status: CameraStatus) -> dict[str, Any]:
+def report_of_camera(status: CameraStatus) -> dict[str, Any]:
+    """One camera, as JSON has it."""
     newest = status.newest
     return {
         "online": status.online,
@@ -80,7 +80,8 @@ def _camera(status: CameraStatus) -> dict[str, Any]:
     }
 
 
-def _link(uplink: Uplink, now_s: float) -> dict[str, Any]:
+def report_of_link(uplink: Uplink, now_s: float) -> dict[str, Any]:
+    """The way to the cloud, as JSON has it."""
     view = uplink.link.view(now_s)
     outlook = view.outlook(0)
     silent = math.isinf(view.answered_s)
@@ -94,7 +95,8 @@ def _link(uplink: Uplink, now_s: float) -> dict[str, Any]:
     }
 
 
-def _outbox(outbox: Outbox) -> dict[str, int]:
+def report_of_outbox(outbox: Outbox) -> dict[str, int]:
+    """What waits for one sink, as JSON has it."""
     status = outbox.status()
     return {
         "waiting": status.waiting,

@@ -33,8 +33,8 @@ _LETTER_LEAST_PX = 9
 """How high a capital is: so much of the picture's shorter side, and never less than can be read."""
 _FONT_PX = 22
 """Height of a capital of that font at scale 1."""
-_PNG, _GREY_8 = b"\x89PNG\r\n\x1a\n", b"\x08\x00"
-"""How a PNG file begins, and its head's words for 8 bits of grey."""
+_FURTHEST_PX = 30_000
+"""Of a corner that is drawn: OpenCV counts in sixteenths of a pixel."""
 _COMMENT = b"\xff\xfe"
 _LONGEST_COMMENT_BYTES = 65_533
 """A JPEG's comment segment: its marker, and what its two bytes of length leave."""
@@ -218,7 +218,7 @@ def annotated(pixels: Pixels, marks: Sequence[Mark]) -> Pixels:
 
 
 def _draw(canvas: Pixels, mark: Mark, letter_px: float) -> None:
-    """The box, and its words on a ground of its colour: above it, or inside where there is no room above."""
+    """The box, what is inside, and its words on a ground of its colour: above it, or inside for want of room above."""
     height, width = canvas.shape[:2]
     left, right = (_inside(value, width) for value in (mark.left, mark.right))
     top, bottom = (_inside(value, height) for value in (mark.top, mark.bottom))
@@ -226,11 +226,22 @@ def _draw(canvas: Pixels, mark: Mark, letter_px: float) -> None:
     weight, gap = max(1, round(letter_px / 10)), max(2, round(letter_px / 4))
     cv2.rectangle(canvas, (left, top), (right, bottom), _ink(mark), thickness + 2)  # an edge, on a ground of its colour
     cv2.rectangle(canvas, (left, top), (right, bottom), mark.colour_bgr, thickness)
+    if mark.outline:
+        cv2.polylines(canvas, [_corners(mark.outline)], True, mark.colour_bgr, thickness, cv2.LINE_AA)
+    for x, y in _corners(mark.dots):
+        cv2.circle(canvas, (int(x), int(y)), 2 * thickness, _ink(mark), cv2.FILLED, cv2.LINE_AA)  # an edge, likewise
+        cv2.circle(canvas, (int(x), int(y)), 2 * thickness - 1, mark.colour_bgr, cv2.FILLED, cv2.LINE_AA)
     (text_px, rise_px), fall_px = cv2.getTextSize(mark.words, _FONT, scale, weight)
     wide, high = text_px + 2 * gap, rise_px + fall_px + gap
     x, y = max(0, min(left, width - wide)), top - high if top >= high else top
     cv2.rectangle(canvas, (x, y), (x + wide, y + high), mark.colour_bgr, cv2.FILLED)
     cv2.putText(canvas, mark.words, (x + gap, y + high - fall_px), _FONT, scale, _ink(mark), weight, cv2.LINE_AA)
+
+
+def _corners(points: Sequence[tuple[float, float]]) -> NDArray[np.int32]:
+    """Whole pixels, (n, 2), as far out as OpenCV draws."""
+    places = np.array(points, dtype=np.float64).reshape(-1, 2)
+    return cast("NDArray[np.int32]", np.rint(np.clip(places, -_FURTHEST_PX, _FURTHEST_PX)).astype(np.int32))
 
 
 def _inside(value: float, limit_px: int) -> int:
@@ -329,34 +340,6 @@ def suppress(
         return []
     kept = cv2.dnn.NMSBoxesBatched(boxes_xywh.tolist(), scores.tolist(), class_ids.tolist(), 0.0, overlap)
     return sorted((int(row) for row in np.asarray(kept).reshape(-1)), key=lambda row: -float(scores[row]))
-
-
-def largest_outline(mask: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
-    """The outer contour of the largest piece of `mask` (height, width) in pixels, x before y; () when it is empty."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    if not contours:
-        return ()
-    largest = max(contours, key=lambda contour: (cv2.contourArea(contour), len(contour)))
-    return tuple((float(x), float(y)) for x, y in largest.reshape(-1, 2))
-
-
-def decode_plane(data: bytes, *, most_width: int, most_height: int) -> NDArray[np.uint8]:
-    """A grey 8-bit PNG file as (height, width), of at most so many pixels a side: its head says so before it is read.
-
-    Raises FrameUnreadable.
-    """
-    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
-    if data[:8] != _PNG or data[24:26] != _GREY_8:
-        raise FrameUnreadable("it is not a grey PNG of 8 bits")
-    if width > most_width or height > most_height:
-        raise FrameUnreadable(f"it has {width}x{height} pixels, and may have {most_width}x{most_height}")
-    try:
-        plane = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise FrameUnreadable(f"it cannot be decoded: {error.err}") from error
-    if plane is None or plane.shape != (height, width):
-        raise FrameUnreadable("it cannot be decoded")
-    return cast("NDArray[np.uint8]", plane)
 
 
 def opencv_summary() -> str:

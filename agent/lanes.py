@@ -4,15 +4,19 @@ Jobs are put by the admit thread and run by the lane's own threads; one lock, ne
 """
 
 import itertools
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from agent.clock import Clock
+from agent.errors import EngineUnwanted
+from agent.logs import Damper
 from agent.loop import Pulse
 from agent.ports import CloudEngine, Engine
 
+_log = logging.getLogger(__name__)
 _REMEMBERED_RUNS = 64
 _ENOUGH_RUNS = 2
 _IDLE_WAIT_S = 0.5
@@ -69,6 +73,12 @@ class Lane:
         self.name = name
         self.engine = engine
         self.opened = threading.Event()
+        self.opening = ""
+        """What the engine does while it opens, in words for people."""
+        self.signs = 0
+        """How often it has said so: signs of life."""
+        self._pulse: Pulse | None = None
+        self._damper = Damper(_log.info, clock.now)
         self._clock = clock
         self._on_room = on_room
         self._lock = threading.Lock()
@@ -149,14 +159,34 @@ class Lane:
         with self._opening:
             if not self._opened_once:
                 self._opened_once = True
-                self.engine.open()
-                self.opened.set()
-                self._on_room()
+                self._open(pulse)
         while not self._stopped and self.opened.is_set():
             pulse.beat()
             job = self._next(_IDLE_WAIT_S)
             if job is not None:
                 self._do(job)
+
+    def _open(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+        try:
+            self.engine.open()
+        except EngineUnwanted:
+            return
+        self.opened.set()
+        self._on_room()
+
+    def progress(self, words: str) -> None:
+        """The engine, which is opening, is alive and does what `words` say; called by its thread.
+
+        Raises EngineUnwanted: the lane stops.
+        """
+        if self._stopped:
+            raise EngineUnwanted(f"the {self.name} engine is not needed any more")
+        if self._pulse is not None:
+            self._pulse.beat()
+        self.opening = words
+        self.signs += 1
+        self._damper.note(self.name, words)
 
     def step(self) -> bool:
         """Do one job that is due, if any; whether there was one."""

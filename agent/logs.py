@@ -1,15 +1,30 @@
-"""Log lines: `message key=value`, every known secret and URL password struck out, repeats damped.
+"""Log lines: for people or for collectors; every known secret and URL password struck out, repeats damped.
+
+For people a line is `message key=value`. As key=value (logfmt) or JSON it has `time`, `level`, `logger`, `message`, the
+`camera` or `sink` whose thread it is of, and the fields that stand behind the message.
 
 The set of secrets is written at start-up and read by every thread that logs; it only grows.
 """
 
 import json
 import logging
+import math
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from enum import Enum
 from typing import Any, Final, Protocol
 from urllib.parse import quote
+
+
+class Format(str, Enum):
+    """What a log line looks like."""
+
+    TEXT = "text"
+    KEYVALUE = "keyvalue"
+    JSON = "json"
+
 
 _SYSLOG_LEVELS = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 _HIDDEN: set[str] = set()
@@ -18,6 +33,11 @@ _SHORT: Final = 4
 _KINDS: Final = 100
 _LONGEST_S: Final = 600.0
 """Between two lines about the same trouble, a camera that is gone for days, say."""
+_OF_CAMERA = re.compile(r"(?:capture|emit)-(?P<camera>.+)")
+_OF_SINK = re.compile(r"(?:sink|outbox|verify)-(?P<sink>.+)")
+"""Names of threads."""
+_OWN: Final = frozenset({"time", "level", "logger", "message", "camera", "sink", "exception"})
+"""What a line has of its own; a field of such a name has a _ behind it."""
 _URL_PASSWORD = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@]*:[^\s\"'<>]*@")
 _URL_KEY = re.compile(
     r"(?P<name>\b(?:[a-z]+_)?(?:api_?key|key|token|password|passwd|pass|pwd|secret)=)[^&\s\"']+", re.IGNORECASE
@@ -59,25 +79,67 @@ class SupportsWrite(Protocol):
 
 
 class RedactingFormatter(logging.Formatter):
-    """The one place every line passes, tracebacks included."""
+    """The one place every line for people passes, tracebacks included."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, redacted."""
         return redact(super().format(record))
 
 
-class JournalFormatter(RedactingFormatter):
+class RecordFormatter(logging.Formatter):
+    """The one place every line for collectors passes. Each is a single line, whatever is in it."""
+
+    def __init__(self, form: Format) -> None:
+        super().__init__()
+        self._form = form
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; each value is redacted before it is encoded, so that no quote is lost with a secret."""
+        found = {name: _plain(value) for name, value in self._values(record)}
+        return json.dumps(found, ensure_ascii=False) if self._form is Format.JSON else fields(**found)
+
+    def _values(self, record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
+        yield "time", _rfc3339(record.created)
+        yield "level", record.levelname.lower()
+        yield "logger", record.name
+        where = _OF_CAMERA.match(record.threadName or "") or _OF_SINK.match(record.threadName or "")
+        yield from () if where is None else where.groupdict().items()
+        tails = [value for value in record.args or () if isinstance(value, Fields)]
+        message = record.getMessage()
+        for tail in tails:
+            message = message.replace(tail, "").rstrip()
+        yield "message", message
+        for tail in tails:
+            yield from ((name if name not in _OWN else f"{name}_", value) for name, value in tail.values.items())
+        if record.exc_info:
+            yield "exception", self.formatException(record.exc_info)
+
+
+class JournalFormatter(logging.Formatter):
     """Begins every line with its level as `<N>`, which the journal takes off and files (sd-daemon(3))."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
         """The lines, each with its level."""
         level = next(number for least, number in _SYSLOG_LEVELS if record.levelno >= least)
-        return "\n".join(f"<{level}>{line}" for line in super().format(record).splitlines())
+        return "\n".join(f"<{level}>{line}" for line in self._inner.format(record).splitlines())
 
 
-def fields(**values: Any) -> str:  # noqa: ANN401 - a log field may be anything printable
+class Fields(str):
+    """The tail of a log line, with what it was made of."""
+
+    __slots__ = ("values",)
+    values: dict[str, Any]
+
+
+def fields(**values: Any) -> Fields:  # noqa: ANN401 - a log field may be anything printable
     """`a=1 b="two words"`: the tail of a log line."""
-    return " ".join(f"{name}={_quoted(value)}" for name, value in values.items())
+    tail = Fields(" ".join(f"{name}={_quoted(value)}" for name, value in values.items()))
+    tail.values = values
+    return tail
 
 
 def _quoted(value: object) -> str:
@@ -86,12 +148,34 @@ def _quoted(value: object) -> str:
     return '"' + text.replace('"', "'") + '"' if re.search(r"[\s=]", text) or not text else text
 
 
-def setup(stream: SupportsWrite, *, level: str, with_time: bool, journal: bool = False) -> None:
-    """Send the agent's log lines to `stream`; `journal`: it leads to systemd's journal, which keeps time and level."""
+def _plain(value: object) -> str | float | None:
+    """`value` as JSON can have it, redacted."""
+    number = isinstance(value, int | float) and math.isfinite(value)
+    return value if number or value is None else redact(str(value))  # type: ignore[return-value]
+
+
+def _rfc3339(wall_s: float) -> str:
+    moment = datetime.fromtimestamp(wall_s, tz=timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def setup(
+    stream: SupportsWrite, *, level: str, with_time: bool, journal: bool = False, form: Format = Format.TEXT
+) -> None:
+    """Send the agent's log lines to `stream`.
+
+    Args:
+        stream: where they go.
+        level: the least level that is shown.
+        with_time: lines for people begin with the time of day; the others have theirs in any case.
+        journal: `stream` leads to systemd's journal, which keeps time and level.
+        form: what a line looks like.
+    """
     handler = logging.StreamHandler(stream)
     pattern = "%(levelname)-7s %(name)s: %(message)s"
-    formatter = JournalFormatter if journal else RedactingFormatter
-    handler.setFormatter(formatter(f"%(asctime)s {pattern}" if with_time else pattern, "%H:%M:%S"))
+    text = RedactingFormatter(f"%(asctime)s {pattern}" if with_time else pattern, "%H:%M:%S")
+    formatter = text if form is Format.TEXT else RecordFormatter(form)
+    handler.setFormatter(JournalFormatter(formatter) if journal else formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

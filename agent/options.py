@@ -176,3 +176,8 @@ def _text_of(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"the secret's file {path} is not text; put the secret into it, and nothing else") from error
+
+
+def credentials_from(folder: Path) -> None:
+    """Where systemd gives no credentials, take them from the folder that the unit reads them from."""
+    os.environ.setdefault("CREDENTIALS_DIRECTORY", str(folder))

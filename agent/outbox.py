@@ -31,7 +31,7 @@ from agent.parcel import MOST_IN_GROUP, Entry
 from agent.room import Limits, WhenFull, fill
 from agent.shun import Shun
 from agent.store import Size, Store
-from agent.tally import OutboxStatus, Tally
+from agent.tally import Loss, OutboxStatus, Tally
 
 _log = logging.getLogger(__name__)
 FRESH_BYTES: Final = 8_000_000
@@ -100,7 +100,7 @@ class Outbox:
             while self._fresh.is_full and (count := self._fresh.drop(oldest=oldest, every_second=thin, held=held)):
                 dropped += count
             self._changed.notify()
-        self._note_dropped(dropped, "memory is full")
+        self._note_dropped(dropped, Loss.MEMORY)
 
     # The sink's thread
 
@@ -276,7 +276,7 @@ class Outbox:
             self._make_sure(store)
             with self._forgetting(store):
                 dropped = store.expire(self._limits.max_age_s, self._held_position)
-            self._note_dropped(dropped, "too old")
+            self._note_dropped(dropped, Loss.AGE)
 
     def _try(self, act: Callable[[Store], None]) -> None:
         if self._store is not None:
@@ -315,8 +315,8 @@ class Outbox:
             dropped, last = fill(store, self._limits, entries, held=held)
         self._position = first - 1 + len(entries)
         self._note_written({number: place for number, place in places.items() if place <= last})
-        self._note_dropped(too_old, "too old")
-        self._note_dropped(dropped, "more than may wait")
+        self._note_dropped(too_old, Loss.AGE)
+        self._note_dropped(dropped, Loss.FULL)
         self._note_unwritten([number for number, place in places.items() if place > last])
 
     def _note_written(self, positions: dict[int, int]) -> None:
@@ -327,15 +327,15 @@ class Outbox:
             for number, position in positions.items():
                 if number in self._unsure_taken:
                     self._gone.add(position)
-                else:
-                    self._tally.dropped -= not self._fresh.forget(number)  # it had given way in memory meanwhile
+                elif not self._fresh.forget(number):
+                    self._tally.losses[Loss.MEMORY] -= 1  # it had given way there meanwhile
             self._unsure, self._unsure_taken = {}, set()
 
-    def _note_dropped(self, count: int, why: str) -> None:
+    def _note_dropped(self, count: int, why: Loss) -> None:
         if count:
             with self._changed:
-                self._tally.dropped += count
-            self._damper.note(why, f"results gave way unsent {logs.fields(count=count, why=why)}")
+                self._tally.losses[why] += count
+            self._damper.note(why.value, f"results gave way unsent {logs.fields(count=count, why=why.value)}")
 
     def _note_unwritten(self, numbers: Sequence[int]) -> None:
         """There is no room: by policy the newest give way, unless the sink has them in hand; else memory keeps them."""
@@ -346,7 +346,7 @@ class Outbox:
             held = {each.number for each in self._held}
             if self._limits.when_full is WhenFull.DROP_NEWEST:
                 dropped = sum(self._fresh.forget(number) for number in numbers if number not in held)
-        self._note_dropped(dropped, "more than may wait")
+        self._note_dropped(dropped, Loss.FULL)
         if not dropped:
             self._damper.note("room", "results wait in memory alone: too little space is free, by outbox.keep_free_mb")
 
@@ -391,7 +391,7 @@ class Outbox:
                 waiting=len(self._fresh) + stored,
                 exposed=self._fresh.older_than(self._clock.now() - 2 * self._limits.commit_interval_s),
                 waiting_bytes=self._fresh.size_bytes + stored_bytes,
-                lost=0 if self._store is None else self._store.unreadable,
+                unreadable=0 if self._store is None else self._store.unreadable,
             )
 
     def __repr__(self) -> str:

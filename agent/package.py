@@ -235,7 +235,7 @@ def _unknown(model: str, named: Path, shelf: Shelf | None) -> str:
     hint = f"did you mean {near[0]}?" if near else f"packages that come with the agent: {', '.join(ours) or 'none'}"
     if installed and not near:
         hint = f"installed packages: {', '.join(installed)}; {hint}"
-    return f"the model {model} is neither a file nor a package (looked at {named}); {hint}"
+    return f"the model {model} is neither a file nor a package folder (looked at {named}); {hint}"
 
 
 def _single(file: Path, variant: str | None) -> ModelPackage:

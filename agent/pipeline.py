@@ -82,6 +82,8 @@ class Pipeline:
             shutter: which pictures become frames, and how; None: all, as they are.
         """
         self.camera = camera
+        self.resting = False
+        """It is closed, as its schedule wants it."""
         self.telemetry = CameraTelemetry()
         self.latest = LatestFrame(shared.bell)
         self.ordered = OrderedResults()
@@ -99,15 +101,14 @@ class Pipeline:
 
     def capture(self, pulse: Pulse) -> None:
         """Read frames until told to stop, in the hours that the camera is used. Raises SourceLost, SourceEnded."""
-        rests = False
         while not pulse.stopping.is_set():
             if self._shutter.open_now(self._clock):
-                rests = False
+                self.resting = False
                 self._watch(pulse)
                 continue
-            if not rests:
+            if not self.resting:
                 _log.info("camera %s is closed: outside its schedule", self.camera)
-            rests = True
+            self.resting = True
             pulse.rest(_HOURS_WAIT_S)
 
     def _watch(self, pulse: Pulse) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from agent.clock import Clock
-from agent.flow import Answer, Delivery, Frame, Outcome, Picture, Pixels, Reading, Result, State, Task
+from agent.flow import Answer, Delivery, Frame, Outcome, Picture, Pixels, Reading, Result, Task
+from agent.states import State
 
 
 @dataclass(frozen=True, slots=True)

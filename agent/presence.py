@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from agent.flow import Delivery, Result, State, Subject
+from agent.flow import Delivery, Result
 from agent.ports import Report
 from agent.record import EventType, Identity, Sighting, event_of
+from agent.states import State, Subject
 
 HOLD_S: Final = 3.0
 """A detector misses an object for some frames now and then; and a tenth of a frame a second is the slowest camera."""

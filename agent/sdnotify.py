@@ -1,4 +1,4 @@
-"""The service manager's ear: READY, WATCHDOG, STATUS and STOPPING over its datagram socket. Owner: main thread."""
+"""The service manager's ear: READY, WATCHDOG, STATUS and the like over its datagram socket. Owner: main thread."""
 
 import os
 import socket
@@ -14,13 +14,20 @@ class Notifier:
         address = os.environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._said = ""
+        self.pings = 0
+        """How often every loop was found to make progress."""
 
     def ready(self) -> None:
         """The agent does its work from now on."""
         self._send("READY=1")
 
+    def extend(self, seconds: float) -> None:
+        """The start goes on: wait this much longer for the next word, however long it has taken."""
+        self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}")
+
     def alive(self) -> None:
         """Every loop makes progress."""
+        self.pings += 1
         self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:

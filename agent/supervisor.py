@@ -44,12 +44,20 @@ class Supervisor:
 
     def __init__(self, stages: Sequence[Stage], clock: Clock) -> None:
         self.fatal: BaseException | None = None
-        self._stages = stages
+        self._stages = list[Stage]()
         self._clock = clock
-        self._pulses = {loop.name: Pulse(clock) for stage in stages for loop in stage.loops}
+        self._pulses = dict[str, Pulse]()
         self._threads: dict[str, threading.Thread] = {}
         self._damper = Damper(_log.warning, clock.now)
+        self._troubles: dict[str, str] = {}
         self._draw = random.Random().random  # noqa: S311 - jitter, not a secret
+        for stage in stages:
+            self.add(stage)
+
+    def add(self, stage: Stage) -> None:
+        """One more, which starts last and stops first; to be called before `start`."""
+        self._stages.append(stage)
+        self._pulses |= {loop.name: Pulse(self._clock) for loop in stage.loops}
 
     def start(self) -> None:
         """Start every loop on a daemon thread of its own."""
@@ -70,6 +78,7 @@ class Supervisor:
             except SourceEnded:
                 return
             except (SourceLost, SinkUnavailable) as error:
+                self._troubles[loop.name] = str(error)
                 pauses = _pauses_after(error)
                 pause_s = waits.pause_s(pauses, now_s=self._clock.now(), least_s=error.least_pause_s)
                 most_s = max(pauses.last_s, error.least_pause_s)
@@ -91,6 +100,10 @@ class Supervisor:
     def alive(self, stage: str) -> bool:
         """Whether any loop of `stage` still runs."""
         return any(self._threads[loop.name].is_alive() for s in self._stages if s.name == stage for loop in s.loops)
+
+    def trouble(self, loop: str) -> str | None:
+        """Why the loop of this name was last begun anew, in words; None: it never was."""
+        return self._troubles.get(loop)
 
     def stuck(self) -> list[str]:
         """Names of loops that run but have not come round within their limit."""

@@ -1,9 +1,21 @@
 """What became of an outbox's deliveries since the start. Its owner has the lock."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from agent.flow import Outcome
+
+
+class Loss(str, Enum):
+    """Why a delivery gave way unsent."""
+
+    MEMORY = "memory is full"
+    FULL = "more than may wait"
+    AGE = "too old"
+    UNREADABLE = "unreadable"
+    """The outbox's file is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +29,33 @@ class OutboxStatus:
     delivered: int
     rejected: int
     dropped: int
+    kept: int
+    """How often the sink left one for later."""
+    losses: dict[Loss, int]
+    """`dropped`, by why."""
 
 
 class Tally:
     """Counts."""
 
     def __init__(self) -> None:
-        self.dropped = 0
-        self._delivered = 0
-        self._rejected = 0
+        self.losses: Counter[Loss] = Counter()
+        self._outcomes: Counter[Outcome] = Counter()
 
     def note(self, outcomes: Sequence[Outcome]) -> None:
         """A batch ended so."""
-        self._delivered += sum(outcome is Outcome.ACCEPTED for outcome in outcomes)
-        self._rejected += sum(outcome is Outcome.REJECTED for outcome in outcomes)
+        self._outcomes.update(outcomes)
 
-    def status(self, *, waiting: int, exposed: int, waiting_bytes: int, lost: int) -> OutboxStatus:
-        """With what waits, and what was `lost` elsewhere."""
-        return OutboxStatus(waiting, exposed, waiting_bytes, self._delivered, self._rejected, self.dropped + lost)
+    def status(self, *, waiting: int, exposed: int, waiting_bytes: int, unreadable: int) -> OutboxStatus:
+        """With what waits, and what was lost in the file."""
+        losses = {**self.losses, Loss.UNREADABLE: unreadable}
+        return OutboxStatus(
+            waiting,
+            exposed,
+            waiting_bytes,
+            delivered=self._outcomes[Outcome.ACCEPTED],
+            rejected=self._outcomes[Outcome.REJECTED],
+            dropped=sum(losses.values()),
+            kept=self._outcomes[Outcome.KEPT],
+            losses={why: count for why, count in losses.items() if count},
+        )

@@ -6,6 +6,7 @@ Link, budget and ladders, which they share, have their own locks.
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,8 @@ MOST_ERRANDS = 3
 SERVER_TOLERANCE_S = 0.05
 """Late acknowledgements make the server's time look shorter; 40 ms is the longest that Linux delays one."""
 _SAY_EVERY_S = 600.0
+IN_TIME, LATE, YIELDED = "in_time", "late", "yielded"
+"""Outcomes of requests beside the causes of failures: answered, answered too late, given up for others."""
 _UNBILLED = (Cause.RATE_LIMITED, Cause.CAPTIVE_PORTAL)
 """Nothing was computed, beside what was refused."""
 
@@ -59,6 +62,18 @@ class Uplink:
         self.on_progress = on_progress
         self._errands = threading.BoundedSemaphore(MOST_ERRANDS)
         self._damper = logs.Damper(_log.info, clock.now, interval_s=_SAY_EVERY_S)
+        self._lock = threading.Lock()
+        self._outcomes: Counter[str] = Counter()
+
+    def outcomes(self) -> dict[str, int]:
+        """How requests with a picture have ended: IN_TIME, LATE, YIELDED, or the value of the failure's Cause."""
+        with self._lock:
+            return dict(self._outcomes)
+
+    def note_outcome(self, outcome: str) -> None:
+        """One more has ended so. Any thread."""
+        with self._lock:
+            self._outcomes[outcome] += 1
 
     def view(self) -> LinkView:
         """What is known of the link."""
@@ -134,15 +149,20 @@ class Upload:
             answer = self._uplink.engine.infer(picture, give_up_s, self._watch)
         except EngineError as error:
             self.yielded = self.yielded and error.cause is Cause.TIMEOUT
+            self._uplink.note_outcome(YIELDED if self.yielded else error.cause.value)
             if not self.yielded:
                 link.note_failure(self.key, error, now_s=clock.now())
             self._error = error
             raise
         now_s = clock.now()
-        link.note_answer(self.key, now_s=now_s, on_time=now_s <= self._cargo.due_s, cold_start=answer.cold_start)
-        budget.settle(self._receipt, metered_bytes=self._metered_bytes, billed_s=answer.timings.processing_s)
-        self._uplink.check(answer.timings)
-        timings = replace(answer.timings, preprocess_s=encode_s)
+        on_time = now_s <= self._cargo.due_s
+        self._uplink.note_outcome(IN_TIME if on_time else LATE)
+        link.note_answer(self.key, now_s=now_s, on_time=on_time, cold_start=answer.cold_start)
+        stated = answer.timings
+        billed_s = stated.processing_s if stated.billed_s is None else stated.billed_s
+        budget.settle(self._receipt, metered_bytes=self._metered_bytes, billed_s=billed_s)
+        self._uplink.check(stated)
+        timings = replace(stated, preprocess_s=encode_s)
         return replace(answer, timings=timings, size_bytes=len(picture.data), quality=picture.quality)
 
     def end(self) -> None:

@@ -2,6 +2,8 @@
 
     scripts/bench --model yolov8n_320_float32.tflite --video people.avi
     scripts/bench                      the shipped model and the drawn scene
+    scripts/bench --model yolov8n_640_float32.tflite --video people.avi --ultralytics
+                                       also beside Ultralytics, which gets an environment of its own (gigabytes)
 
 Each figure is a median over runs or frames and stands beside its bar. Nothing else should run on the machine.
 """
@@ -17,8 +19,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import bench_rival
+from bench_row import Row
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
@@ -26,7 +30,8 @@ sys.path.insert(0, str(REPOSITORY))
 from agent.admission import Admission  # noqa: E402 - the checkout goes first on the path
 from agent.clock import SystemClock  # noqa: E402
 from agent.engines import tflite  # noqa: E402
-from agent.flow import Pixels, Route  # noqa: E402
+from agent.engines._local import Local  # noqa: E402
+from agent.flow import Frame, Pixels, Route  # noqa: E402
 from agent.handoff import Bell  # noqa: E402
 from agent.imaging import open_video  # noqa: E402
 from agent.lanes import Lane  # noqa: E402
@@ -40,23 +45,6 @@ from agent.sources import synthetic  # noqa: E402
 
 DEADLINE_S = 5.0
 WARM_UP = 5
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure beside its bar."""
-
-    what: str
-    measured: float
-    bar: float
-    unit: str
-    detail: str
-
-    def __str__(self) -> str:
-        verdict = "ok" if self.measured <= self.bar else "MISSED"
-        return (
-            f"{self.what:44} {self.measured:8.2f} {self.unit:3} <= {self.bar:g} {self.unit:3} {verdict:7} {self.detail}"
-        )
 
 
 class Replay:
@@ -78,11 +66,16 @@ class Replay:
         return self._frames[(self._next - 1) % len(self._frames)]
 
 
+def engine_of(model: str, threads: int) -> Local:
+    """Not opened yet."""
+    context = Context("bench", SystemClock(), Path.cwd(), Path.cwd(), trial=True)
+    return tflite.build(tflite.Options(type="tflite", model=model, threads=threads), context)
+
+
 def local_path(options: argparse.Namespace, frames: list[Pixels]) -> Row:
     """Capture to answer through slot, router, lane thread and ticket, against the bare run of the same interpreter."""
     clock, bell = SystemClock(), Bell()
-    context = Context("bench", clock, Path.cwd(), Path.cwd())
-    engine = tflite.build(tflite.Options(type="tflite", model=options.model, threads=options.threads), context)
+    engine = engine_of(options.model, options.threads)
     lane = Lane("local", engine, clock, on_room=bell.ring)
     outbox = Outbox(None, Limits(), clock)
     identity = Identity("bench", "boot")
@@ -102,9 +95,7 @@ def local_path(options: argparse.Namespace, frames: list[Pixels]) -> Row:
     )
 
 
-def alternate(
-    pipeline: Pipeline, admission: Admission, engine: tflite.TFLite, count: int
-) -> Iterator[tuple[float, float]]:
+def alternate(pipeline: Pipeline, admission: Admission, engine: Local, count: int) -> Iterator[tuple[float, float]]:
     """Path and bare run in turn, so that a slow moment of the machine touches both."""
     for number in range(count + WARM_UP):
         pipeline.capture_one()
@@ -114,16 +105,33 @@ def alternate(
             pipeline.emit_ready()
         newest = pipeline.telemetry.status().newest
         begun_s = time.perf_counter()
-        engine._interpreter.invoke()  # noqa: SLF001 - the bare run is what is compared with
+        engine._runtime.run()  # noqa: SLF001 - the bare run is what is compared with
         bare_s = time.perf_counter() - begun_s
         if number >= WARM_UP and newest is not None:
             yield newest.answered_s - newest.captured_s, bare_s
 
 
+def share(model: Path, bar: float, frames: list[Pixels], options: argparse.Namespace) -> Row:
+    """Pre- plus post-processing, as a share of the run between them."""
+    engine, clock = engine_of(str(model.resolve()), options.threads), SystemClock()
+    engine.open()
+    shares = []
+    for number in range(options.frames + WARM_UP):
+        frame = Frame("bench", number, clock.now(), clock.wall(), False, frames[number % len(frames)])
+        took = engine.infer(frame, clock.now() + DEADLINE_S).timings
+        shares.append((100 * took.preprocess_s + 100 * took.postprocess_s) / took.inference_s)
+    engine.close()
+    kept = shares[WARM_UP:]
+    return Row(f"pre and post / run, {model.stem}", statistics.median(kept), bar, "%", f"{len(kept)} frames")
+
+
 def run_agent(
     options: argparse.Namespace, source: str, watch: Callable[[subprocess.Popen[bytes], Path], float], threads: int
 ) -> float:
-    """Start `vedette run`, and give what `watch` makes of the process and its results file."""
+    """Start `vedette run`, and give what `watch` makes of the process and its results file.
+
+    All starts have one state folder, as on a device: what was learnt of the model at its first start stays.
+    """
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.jsonl"
         settings = Path(folder) / "vedette.yaml"
@@ -133,7 +141,7 @@ def run_agent(
             "routing: {deadline_ms: 5000}\n"
             f"sinks: [{{type: jsonl, path: {json.dumps(str(results))}}}]\n"
         )
-        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "XDG_STATE_HOME": folder}
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "XDG_STATE_HOME": options.state}
         command = [sys.executable, "-m", "agent", "run", str(settings)]
         process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -190,10 +198,10 @@ def source_text(options: argparse.Namespace, fps: float | None) -> str:
 def rows(options: argparse.Namespace) -> Iterator[Row]:
     """Every figure, as soon as it is there."""
     yield local_path(options, load_frames(options.video))
-    firsts = [
-        run_agent(options, source_text(options, 10), first_result_s, options.threads) for _ in range(options.runs)
+    new, *firsts = [
+        run_agent(options, source_text(options, 10), first_result_s, options.threads) for _ in range(options.runs + 1)
     ]
-    detail = f"min {min(firsts):.2f}, max {max(firsts):.2f}, {len(firsts)} runs"
+    detail = f"min {min(firsts):.2f}, max {max(firsts):.2f}, {len(firsts)} runs; the model's very first start {new:.2f}"
     yield Row("first result after the start", statistics.median(firsts), 1.5, "s", detail)
     memory_mb = run_agent(options, source_text(options, 10), peak_mb, options.threads)
     yield Row("peak memory, one camera at 10 fps, 10 s", memory_mb, 200, "MB", "1 run")
@@ -201,20 +209,43 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
     age = run_agent(options, source_text(options, options.fast_fps), median_age_ms, 1)
     detail = f"{age:.1f} ms at {options.fast_fps:g} fps, one inference thread, 8 s"
     yield Row("frame age at inference / frame period", age / period_ms, 1.2, "x", detail)
+    for model, bar in ((options.share_640, 10.0), (options.share_320, 15.0)):
+        if model is not None:
+            yield share(model, bar, load_frames(options.video), options)
+    if options.ultralytics is not None:
+        job = bench_rival.Job(Path(options.model), options.video.resolve(), options.rival_frames, options.runs)
+        yield from bench_rival.rows(job, bench_rival.environment(options.ultralytics))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model", default="shapes", help="a .tflite file or a model package (default: the shipped one)")
+    add("--video", type=Path, help="a video file (default: the drawn scene)")
+    add("--threads", type=int, default=2, help="inference threads (default 2)")
+    add("--frames", type=int, default=200, help="frames for the comparison of paths (default 200)")
+    add("--runs", type=int, default=5, help="starts of the agent (default 5)")
+    add("--fast-fps", type=float, default=60.0, help="a camera faster than the engine (default 60)")
+    add(
+        "--share-640",
+        type=Path,
+        metavar="MODEL",
+        help="yolov8n, float32, 640 px: what its pre- and post-processing take",
+    )
+    add("--share-320", type=Path, metavar="MODEL", help="the same at 320 px")
+    folder = "also measure Ultralytics on MODEL and the video, installed into this folder (default .venv-ultralytics)"
+    place = REPOSITORY / ".venv-ultralytics"
+    add("--ultralytics", type=Path, nargs="?", const=place, metavar="FOLDER", help=folder)
+    add("--rival-frames", type=int, default=150, help="frames for that comparison (default 150)")
+    options = parser.parse_args()
+    if options.ultralytics is not None and (options.video is None or not Path(options.model).is_file()):
+        parser.error("--ultralytics compares both on one file and one video: give --model FILE.tflite and --video FILE")
+    return options
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--model", default="shapes", help="a .tflite file or a model package (default: the shipped one)"
-    )
-    parser.add_argument("--video", type=Path, help="a video file (default: the drawn scene)")
-    parser.add_argument("--threads", type=int, default=2, help="inference threads (default 2)")
-    parser.add_argument("--frames", type=int, default=200, help="frames for the comparison of paths (default 200)")
-    parser.add_argument("--runs", type=int, default=5, help="starts of the agent (default 5)")
-    parser.add_argument("--fast-fps", type=float, default=60.0, help="a camera faster than the engine (default 60)")
-    options = parser.parse_args()
+    options = parsed()
     if Path(options.model).exists():
         options.model = str(Path(options.model).resolve())
     cpu = next(
@@ -225,9 +256,10 @@ def main() -> None:
         f"{platform.machine()} {cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, model {options.model}"
     )
     missed = 0
-    for row in rows(options):
-        print(row, flush=True)
-        missed += row.measured > row.bar
+    with tempfile.TemporaryDirectory() as options.state:
+        for row in rows(options):
+            print(row, flush=True)
+            missed += not row.fine
     sys.exit(1 if missed else 0)
 
 

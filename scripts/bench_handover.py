@@ -22,7 +22,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
 from real.broker import Broker  # noqa: E402 - the checkout goes first on the path
 
-from agent import app, config, pipeline  # noqa: E402
+from agent import app, config, pipeline, pipelines  # noqa: E402
 from agent.flow import Frame, Result  # noqa: E402
 
 AGENT = """
@@ -194,7 +194,7 @@ class Block:
 
 def main() -> None:
     folder, block_s = Path(sys.argv[1]), float(sys.argv[2])
-    app.Pipeline = Timed  # type: ignore[misc]
+    pipelines.Pipeline = Timed  # type: ignore[misc]
     agent = app.build(config.load(folder / "agent.yaml"), base_dir=folder, state_dir=folder / "state")
     app.run(agent, on_tick=Block(block_s).tick)
 

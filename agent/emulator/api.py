@@ -1,7 +1,8 @@
 """The HTTP side of the emulator: the hosted API's routes, and the emulator's own under /emulator.
 
 State is owned by the emulator's event loop. The only file that imports Starlette. Differences from the hosted
-service, all said to the client: no pictures by URL (400), no drawn answers (`format=image`, 501), one model.
+service, all said to the client: no pictures by URL (400), no drawn answers (`format=image`, 501), one model, one
+workflow. Beside the hosted service it plays the older one, and a server of one's own with the JSON routes.
 """
 
 import base64
@@ -10,7 +11,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -23,17 +24,21 @@ from starlette.routing import Mount, Route
 
 import agent
 from agent.clock import Clock
-from agent.emulator import faults, query, replies
+from agent.emulator import faults, json_requests, query, replies
 from agent.emulator.dataset import Dataset
-from agent.emulator.gateway import App, Faulty, Gate, Proxy, RateLimit, Receive, Scope, Send, answer
+from agent.emulator.flavour import Flavour
+from agent.emulator.gateway import App, Faulty, Gate, Proxy, RateLimit, Receive, Scope, Send, answer, key_outside
 from agent.emulator.keys import KeyRing
 from agent.emulator.link import Link
 from agent.emulator.model import HostedModel, Served
+from agent.emulator.platform import FILES, Platform
 from agent.emulator.schedule import Player
 from agent.errors import ConfigError
 
 _DATA_URL = re.compile(rb"^data:image/[\w.+-]+;base64,")
 _BLANKS = b" \t\r\n"
+WORKFLOW = "count-objects"
+"""The one that there is: it runs the model, and its outputs are `predictions` and their `count`."""
 Handlers: TypeAlias = dict[Any, Callable[[Request, Exception], Awaitable[Response]]]
 _log = logging.getLogger(__name__)
 
@@ -42,12 +47,14 @@ _log = logging.getLogger(__name__)
 class Site:
     """What the API serves, and its limits."""
 
+    flavour: Flavour
     project: str
     """The model id, `project/version`."""
     workspace: str
     keys: KeyRing
     model: HostedModel
     dataset: Dataset
+    platform: Platform
     box: faults.FaultBox
     link: Link
     player: Player
@@ -64,24 +71,41 @@ def build_app(site: Site) -> App:
     """The whole application."""
     hosted = _hosted(site)
     limit = RateLimit(site.clock, site.rate_limit_per_s, site.retry_after_s) if site.rate_limit_per_s else None
-    faulty = Faulty(Gate(hosted, site.keys, limit), site.box, site.link)
+    gate = Gate(hosted, site.keys, limit, is_v1=site.flavour is Flavour.V1)
+    faulty = Faulty(gate, site.box, site.link)
     proxy = Proxy(faulty, site.clock, max_body_bytes=site.max_body_bytes)
     control = _Control(site, proxy)
-    return cast("App", Starlette(routes=[Mount("/emulator", app=control.app), Mount("/", app=proxy)]))
+    mounts = [Mount("/emulator", app=control.app), Mount(FILES, app=site.platform.files), Mount("/", app=proxy)]
+    return cast("App", Starlette(routes=mounts))
 
 
 def _hosted(site: Site) -> App:
-    detection = _Detection(site)
+    inference = _Inference(site)
     routes = [
         _route("/", _landing),
         _route("/info", _info()),
         _route("/healthz", _fixed({"status": "healthy"})),
         _route("/readiness", _fixed({"status": "ready"})),
-        _route("/{project}/{version}", detection.serve, "POST"),
+        *(_json_routes(site, inference) if site.flavour is Flavour.SERVER else ()),
+        *(_workflow_routes(inference) if site.flavour is not Flavour.V1 else ()),
+        _route("/{project}/{version}", inference.serve, "POST"),
         Route("/dataset/{project}/upload", _Uploads(site.dataset).serve, methods=["POST"]),
+        _route("/models/v1/external/weights", _weights(site.platform)),
     ]
     handlers: Handlers = {replies.Refused: _refused, HTTPException: _wrong_path, Exception: _broken}
     return cast("App", Starlette(routes=routes, exception_handlers=handlers))
+
+
+def _json_routes(site: Site, inference: "_Inference") -> Iterator[Route]:
+    """Those that a dedicated or self-hosted server has; at the hosted service they lead to no project called infer."""
+    for name in json_requests.ROUTES:
+        yield Route(f"/infer/{name}", inference.serve_json, methods=["POST"])
+    yield _route("/model/registry", _fixed({"models": [{"model_id": site.project} | site.model.registered()]}))
+
+
+def _workflow_routes(inference: "_Inference") -> Iterator[Route]:
+    for path in ("/{workspace}/workflows/{id}", "/infer/workflows/{workspace}/{id}"):
+        yield Route(path, inference.serve_workflow, methods=["POST"])
 
 
 def _route(path: str, endpoint: Callable[..., object], *verbs: str) -> Route:
@@ -110,7 +134,7 @@ async def _broken(_: Request, error: Exception) -> Response:
 
 
 async def _landing(_: Request) -> Response:
-    page = b"<!doctype html><title>vedette emulate</title><p>An emulator of the hosted v2 detection API.</p>"
+    page = b"<!doctype html><title>vedette emulate</title><p>An emulator of the hosted API.</p>"
     return Response(page, media_type="text/html")
 
 
@@ -121,25 +145,61 @@ def _fixed(value: Mapping[str, object]) -> Callable[..., object]:
     return endpoint
 
 
+def _weights(platform: Platform) -> Callable[..., object]:
+    """`GET /models/v1/external/weights`, which is the platform's, at a host of its own."""
+
+    async def endpoint(request: Request) -> Response:
+        return _response(platform.describe(request.query_params, request.url.netloc))
+
+    return endpoint
+
+
 def _info() -> Callable[..., object]:
     return _fixed({"name": "vedette emulate", "version": agent.__version__, "uuid": str(uuid.uuid4())})
 
 
-class _Detection:
-    """`POST|GET /{project}/{version}`."""
+class _Inference:
+    """The routes that look at pictures."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
     async def serve(self, request: Request) -> Response:
-        """Checks in the hosted service's order: parameters, picture's form, model, picture itself."""
+        """`POST|GET /{project}/{version}`; checks in the hosted service's order.
+
+        Parameters, what the body is, key (one in the body opens the gate, but not this route), model, picture.
+        """
         wanted = query.read(request.query_params)
-        picture = await _picture(request)
+        content, is_text = await _content(request)
+        if key_outside(request.scope) is None:
+            raise replies.Refused(replies.error(401))
         if f"{request.path_params['project']}/{request.path_params['version']}" != self._site.project:
+            raise replies.Refused(replies.error(403 if self._site.flavour is Flavour.V1 else 404))
+        served = await self._site.model.look(_from_base64(content) if is_text else content, wanted)
+        return self._answered(replies.compact(_found(served)), served)
+
+    async def serve_json(self, request: Request) -> Response:
+        """`POST /infer/{task}`: one picture or a list of them."""
+        asked = json_requests.of_model(await request.body(), self._site.project)
+        served = [await self._site.model.look(picture, asked.wanted) for picture in asked.pictures]
+        bodies = [_found(each) for each in served]
+        for body in bodies[1:]:
+            body["inference_id"] = bodies[0]["inference_id"]
+        return self._answered(replies.compact(bodies if asked.many else bodies[0]), *served)
+
+    async def serve_workflow(self, request: Request) -> Response:
+        """`POST /{workspace}/workflows/{id}`, and its older name."""
+        place = request.path_params["workspace"], request.path_params["id"]
+        asked = json_requests.of_workflow(await request.body())
+        if place != (self._site.workspace, WORKFLOW):
             raise replies.Refused(replies.error(404))
-        served = await self._site.model.detect(picture, wanted)
-        body = replies.detections(served.predictions, width=served.width, height=served.height, time_s=served.time_s)
-        return Response(body, headers=self._headers(served), media_type=replies.JSON)
+        served = [await self._site.model.look(picture, asked.wanted) for picture in asked.pictures]
+        body = replies.outputs([(each.answer, each.width, each.height) for each in served])
+        return self._answered(body, *served, more={"x-workflow-id": WORKFLOW})
+
+    def _answered(self, body: bytes, *served: Served, more: Mapping[str, str] | None = None) -> Response:
+        headers = self._headers(served[0]) if served else {}
+        return Response(body, headers=headers | dict(more or {}), media_type=replies.JSON)
 
     def _headers(self, served: Served) -> dict[str, str]:
         cold = served.load_s is not None
@@ -154,6 +214,10 @@ class _Detection:
             headers["x-model-load-time"] = str(served.load_s)
             headers["x-model-load-details"] = json.dumps([{"m": self._site.project, "t": served.load_s}])
         return headers
+
+
+def _found(served: Served) -> dict[str, object]:
+    return replies.found(served.answer, width=served.width, height=served.height, time_s=served.time_s)
 
 
 class _Uploads:
@@ -179,16 +243,16 @@ class _Uploads:
         return _response(reply)
 
 
-async def _picture(request: Request) -> bytes:
-    """The encoded picture, found in the hosted service's order: `?image=`, multipart, base64 body."""
+async def _content(request: Request) -> tuple[bytes, bool]:
+    """The picture, and whether it is base64 text; in the hosted service's order: `?image=`, multipart, body."""
     if "image" in request.query_params:
         raise replies.Refused(replies.undecodable("the emulator fetches no URLs; send the picture in the body"))
     media_type = request.headers.get("content-type")
     if media_type is None:
         raise replies.Refused(replies.message(400, "Content-Type header not provided with request."))
     if "multipart/form-data" in media_type:
-        return await _part(request)
-    return _from_base64(await request.body())
+        return await _part(request), False
+    return await request.body(), True
 
 
 async def _part(request: Request) -> bytes:
@@ -221,6 +285,7 @@ class _Control:
             Route("/fault", self._put_fault, methods=["PUT"]),
             Route("/fault", self._delete_fault, methods=["DELETE"]),
             Route("/link", self._put_link, methods=["PUT"]),
+            Route("/weights", self._put_weights, methods=["PUT"]),
         ]
         handlers: Handlers = {replies.Refused: _refused, HTTPException: _wrong_path, ConfigError: _misconfigured}
         self._routes = cast("App", Starlette(routes=routes, exception_handlers=handlers))
@@ -237,6 +302,7 @@ class _Control:
     async def _state(self, _: Request) -> Response:
         site = self._site
         state = self._proxy.state() | site.model.state() | site.dataset.state() | site.box.state()
+        state |= site.platform.state()
         state |= {"link": site.player.state()}
         return Response(replies.compact({"project": site.project} | state), media_type=replies.JSON)
 
@@ -246,6 +312,10 @@ class _Control:
 
     async def _delete_fault(self, request: Request) -> Response:
         self._site.box.set(None)
+        return await self._state(request)
+
+    async def _put_weights(self, request: Request) -> Response:
+        self._site.platform.set(await _object(request))
         return await self._state(request)
 
     async def _put_link(self, request: Request) -> Response:

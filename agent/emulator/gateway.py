@@ -4,6 +4,7 @@ State is owned by the emulator's event loop.
 """
 
 import asyncio
+import json
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,7 +14,7 @@ from urllib.parse import parse_qs
 from agent.clock import Clock
 from agent.emulator import replies
 from agent.emulator.faults import Fault, FaultBox, Kind, Target, Wire
-from agent.emulator.keys import KeyRing
+from agent.emulator.keys import KeyRing, bearer
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -220,21 +221,40 @@ class RateLimit:
         return None
 
 
+def key_outside(scope: Scope) -> str | None:
+    """The key of `?api_key=`, which wins even when it is the wrong one, else of the Authorization header."""
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    return query.get("api_key", [None])[-1] or bearer(header(scope, "authorization"))
+
+
+def _key_inside(body: bytes) -> str | None:
+    """The key of a JSON object."""
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    key = fields.get("api_key") if isinstance(fields, dict) else None
+    return key if isinstance(key, str) else None
+
+
 class Gate:
     """Refuses by rate and by key."""
 
-    def __init__(self, app: App, keys: KeyRing, rate_limit: RateLimit | None) -> None:
+    def __init__(self, app: App, keys: KeyRing, rate_limit: RateLimit | None, *, is_v1: bool) -> None:
         self._app = app
         self._keys = keys
         self._rate_limit = rate_limit
+        self._is_v1 = is_v1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         refusal = self._rate_limit.refusal() if self._rate_limit is not None else None
         if refusal is None and scope["method"] in _KEYED_METHODS and scope["path"] not in OPEN_PATHS:
-            query = parse_qs(scope["query_string"].decode("latin-1"))
-            key = query.get("api_key", [None])[-1]
-            refusal = self._keys.refusal(key, header(scope, "authorization"))
+            key = key_outside(scope)
+            if key is None and header(scope, "content-type") == replies.JSON:
+                body = (await receive()).get("body", b"")  # the proxy hands it over in one piece
+                key, receive = _key_inside(body), _replayed(body, receive)
+            refusal = self._keys.refusal(key, is_v1=self._is_v1)
         if refusal is not None:
             await answer(refusal, send)
         else:

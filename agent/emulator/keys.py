@@ -34,23 +34,25 @@ class KeyRing:
         """A key that works, to show a person; None when there is none."""
         return next((key for key, verdict in self.verdicts.items() if verdict is Verdict.OK), None)
 
-    def refusal(self, query_key: str | None, authorization: str | None) -> replies.Reply | None:
+    def refusal(self, key: str | None, *, is_v1: bool = False) -> replies.Reply | None:
         """The answer to a request that may not go on; None for one that may.
 
         Args:
-            query_key: the value of `?api_key=`. It wins over the header, even when it is the wrong one.
-            authorization: the Authorization header; only its Bearer scheme counts.
+            key: what the request has; None or empty: it has none.
+            is_v1: the older service says 403 where the newer one says 401.
         """
-        key = query_key or _bearer(authorization)
+        verdict = self.verdicts.get(key) if key else None
+        if verdict is None and is_v1:
+            return replies.error(403)
         if not key:
             return replies.error(401, message="Unauthorized api_key")
-        verdict = self.verdicts.get(key)
         if verdict is None:
             return replies.error(401)
         return None if verdict is Verdict.OK else replies.error(_STATUS[verdict])
 
 
-def _bearer(authorization: str | None) -> str | None:
+def bearer(authorization: str | None) -> str | None:
+    """The key of an Authorization header, of which only the Bearer scheme counts."""
     if authorization is None or not authorization.lower().startswith(_BEARER):
         return None
     return authorization[len(_BEARER) :].strip()

@@ -13,15 +13,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-
 from agent import imaging
 from agent.clock import Clock
-from agent.emulator import replies
+from agent.emulator import replies, selection
 from agent.emulator.query import Wanted
 from agent.errors import FrameUnreadable
-from agent.flow import Frame, Prediction
-from agent.ports import Engine
+from agent.flow import Answer, Frame
+from agent.ports import Described, Engine
 
 _GIVE_UP_S = 60.0
 """Longer than any client waits; an on-device engine does not look at it."""
@@ -49,7 +47,7 @@ class Served:
 
     width: int
     height: int
-    predictions: tuple[Prediction, ...]
+    answer: Answer
     time_s: float
     """Decoding, inference and suppression; no queue."""
     load_s: float | None
@@ -118,12 +116,24 @@ class HostedModel:
         if self._worker.close(timeout_s=0.5):
             self._engine.close()
 
+    def registered(self) -> dict[str, object]:
+        """What the registry of a server says of it, beside its id."""
+        card = self._engine.card if isinstance(self._engine, Described) else None
+        if card is None:
+            return {"batch_size": 1}
+        return {
+            "task_type": card.task.value,
+            "batch_size": 1,
+            "input_height": card.height,
+            "input_width": card.width,
+        }
+
     def state(self) -> dict[str, object]:
         """For `GET /emulator/state`: pictures looked at, and cold starts."""
         return {"inferences": self._seq, "cold_starts": self._cold_starts}
 
-    async def detect(self, picture: bytes, wanted: Wanted) -> Served:
-        """Objects in an encoded picture.
+    async def look(self, picture: bytes, wanted: Wanted) -> Served:
+        """What is in an encoded picture.
 
         Raises:
             Refused: 400 when it cannot be decoded.
@@ -159,22 +169,6 @@ class HostedModel:
             raise replies.Refused(replies.undecodable(str(error))) from error
         self._seq += 1
         frame = Frame("emulator", self._seq, begun_s, self._clock.wall(), clock_synchronized=False, pixels=pixels)
-        found = self._engine.infer(frame, begun_s + _GIVE_UP_S).predictions
-        kept = _select(found, wanted)
+        found = self._engine.infer(frame, begun_s + _GIVE_UP_S)
+        kept = selection.select(found, wanted, width=frame.width, height=frame.height)
         return Served(frame.width, frame.height, kept, self._clock.now() - begun_s, load_s)
-
-
-def _select(found: tuple[Prediction, ...], wanted: Wanted) -> tuple[Prediction, ...]:
-    """What the request wants of what the engine found, best first.
-
-    The engine has left out near-copies already; the request's own overlap is applied to what remains.
-    """
-    sure = [prediction for prediction in found if prediction.confidence >= wanted.confidence]
-    corners = [(p.x - p.width / 2, p.y - p.height / 2, p.width, p.height) for p in sure]
-    rows = imaging.suppress(
-        np.array(corners, dtype=np.float32).reshape(-1, 4),
-        np.array([prediction.confidence for prediction in sure], dtype=np.float32),
-        np.array([prediction.class_id for prediction in sure], dtype=np.int32),
-        overlap=wanted.overlap,
-    )
-    return tuple(sure[row] for row in rows[: wanted.max_detections])

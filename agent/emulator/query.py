@@ -1,4 +1,4 @@
-"""The query parameters of a detection request: defaults, ranges, and FastAPI's words for a bad one. No state."""
+"""The parameters of a request: defaults, ranges, and FastAPI's words for a bad one. No state."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ _DEFAULT_MAX_DETECTIONS: Final = 300
 _LEAST_CONFIDENCE: Final = 0.01
 _NAMED_CONFIDENCES: Final = ("best", "default")
 _DRAWN_FORMATS: Final = ("image", "image_and_json")
+_MASK_FORMATS: Final = ("polygon", "rle")
 _TRUE: Final = ("true", "1", "yes", "on", "t", "y")
 _FALSE: Final = ("false", "0", "no", "off", "f", "n")
 
@@ -25,6 +26,9 @@ class Wanted:
     overlap: float
     """Boxes of one class with a higher IoU are one object."""
     max_detections: int
+    keypoint_confidence: float = 0.0
+    as_runs: bool = False
+    """Masks as run lengths, in place of outlines."""
 
 
 def _boolean(text: str) -> bool:
@@ -65,22 +69,28 @@ _TYPES: Final[Mapping[str, _Type]] = {
 }
 
 
-def read(parameters: Mapping[str, str]) -> Wanted:
+def read(parameters: Mapping[str, str], *, place: str = "query") -> Wanted:
     """What the parameters ask for; unknown ones are ignored, as the service does.
+
+    Args:
+        parameters: as texts, by their names in a query.
+        place: where they stand, for the words about a bad one.
 
     Raises:
         Refused: 422 for a badly typed one, 400, 500 or 501 for one that asks for what is not there.
     """
-    values = _typed(parameters)
+    values = _typed(parameters, place)
     _refuse_what_is_not_there(parameters, values)
     return Wanted(
         confidence=max(_LEAST_CONFIDENCE, _share(values.get("confidence", _DEFAULT_CONFIDENCE))),
         overlap=max(0.0, _share(values.get("overlap", _DEFAULT_OVERLAP))),
         max_detections=max(0, int(values.get("max_detections", _DEFAULT_MAX_DETECTIONS))),
+        keypoint_confidence=values.get("keypoint_confidence", 0.0),
+        as_runs=parameters.get("response_mask_format") == "rle",
     )
 
 
-def _typed(parameters: Mapping[str, str]) -> dict[str, float]:
+def _typed(parameters: Mapping[str, str], place: str) -> dict[str, float]:
     values: dict[str, float] = {}
     problems: list[Mapping[str, object]] = []
     for name, kind in _TYPES.items():
@@ -90,7 +100,7 @@ def _typed(parameters: Mapping[str, str]) -> dict[str, float]:
         try:
             values[name] = kind.parse(text)
         except ValueError:
-            problems.append({"type": kind.code, "loc": ["query", name], "msg": kind.sentence, "input": text})
+            problems.append({"type": kind.code, "loc": [place, name], "msg": kind.sentence, "input": text})
     if problems:
         raise replies.Refused(replies.invalid(problems))
     return values
@@ -102,6 +112,9 @@ def _refuse_what_is_not_there(parameters: Mapping[str, str], values: Mapping[str
     if parameters.get("format") in _DRAWN_FORMATS:
         text = f"The emulator draws no pictures: format={parameters['format']} is not there, ask for format=json."
         raise replies.Refused(replies.message(501, text))
+    if parameters.get("response_mask_format", "polygon") not in _MASK_FORMATS:
+        formats = " or ".join(_MASK_FORMATS)
+        raise replies.Refused(replies.message(400, f"response_mask_format must be {formats}."))
     if parameters.get("image_type", "base64") != "base64":
         raise replies.Refused(replies.undecodable(f"image_type={parameters['image_type']} is not accepted"))
 

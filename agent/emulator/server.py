@@ -1,35 +1,27 @@
-"""The emulator as one thing: settings, command line, and the event loop that runs the API and the link.
+"""The emulator as one thing: the event loop that runs the API and the link.
 
 State is owned by that event loop: the main thread's under `serve`, a thread of its own under `background`. The only
 file that imports uvicorn.
 """
 
-import argparse
 import asyncio
 import contextlib
-import ipaddress
 import logging
-import math
-import re
-import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.clock import Clock, SystemClock
-from agent.emulator import faults, keys, schedule
+from agent.clock import Clock
+from agent.emulator import platform
 from agent.emulator.dataset import Dataset
-from agent.emulator.faults import Fault, FaultBox
-from agent.emulator.keys import KeyRing, Verdict
+from agent.emulator.faults import FaultBox
 from agent.emulator.link import Link
 from agent.emulator.model import HostedModel, ServerTiming
-from agent.emulator.schedule import Player, Schedule
-from agent.engines import tflite
+from agent.emulator.schedule import Player
+from agent.emulator.settings import LOOPBACK, EmulatorSettings, is_loopback
 from agent.errors import ConfigError
 from agent.ports import Context, Engine
 
@@ -38,95 +30,9 @@ if TYPE_CHECKING:
 
     from agent.emulator.gateway import App
 
-LOOPBACK = "127.0.0.1"
-DEFAULT_KEYS = ("emulator-key",)
 _log = logging.getLogger(__name__)
-_PROJECT = re.compile(r"[\w.-]+/[\w.-]+")
 _KEEP_ALIVE_S = 75
 """Longer than any client's pool keeps a connection: the hosted gateway is not the one to hang up first."""
-_ENGINE_CONFIDENCE = 0.01
-"""The least a request may ask for."""
-_ENGINE_OVERLAP = 0.95
-"""Each request's own overlap is applied afterwards, so the engine only drops near-copies."""
-
-
-@dataclass(frozen=True, slots=True)
-class EmulatorSettings:
-    """Everything about one emulator."""
-
-    host: str = LOOPBACK
-    port: int = 9001
-    """0: any free one."""
-    control_port: int = 0
-    """Behind the link, on loopback always; 0: any free one."""
-    allow_remote: bool = False
-    """Whether `host` may be an address other machines reach."""
-    model: str = "shapes"
-    """A .tflite file, a package folder, or the name of a shipped package."""
-    project: str = "shapes/1"
-    workspace: str = "emulator"
-    keys: KeyRing = field(default_factory=lambda: keys.parse(DEFAULT_KEYS))
-    key_file: Path | None = None
-    """Where keys came from that are not to be shown."""
-    cold_start_s: float = 1.0
-    """0: the model is always loaded."""
-    idle_unload_s: float = 600.0
-    server_s: float = 0.0
-    """Mean of what the server takes beside the inference."""
-    server_spread: float = 0.25
-    """Sigma of its log-normal distribution."""
-    seed: int = 0
-    rate_limit_per_s: float | None = None
-    retry_after_s: float | None = 1.0
-    """What a 429 of the rate limit says in Retry-After; None: nothing."""
-    max_body_bytes: int = 20_000_000
-    fault: Fault | None = None
-    schedule: Schedule | None = None
-    """What the link does; None: nothing, it is as fast as this machine."""
-    until_input_ends: bool = False
-    """End with standard input: whoever holds its other end cannot leave the emulator behind."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be served. Raises ConfigError with one sentence for each mistake."""
-        problems = [*_address_problems(self), *_number_problems(self)]
-        if not _PROJECT.fullmatch(self.project) or self.project.startswith("emulator/"):
-            problems.append(f"--project {self.project!r} is not PROJECT/VERSION, for example shapes/1")
-        if problems:
-            raise ConfigError(*problems)
-
-
-def _address_problems(settings: EmulatorSettings) -> Iterator[str]:
-    for option, port in (("--port", settings.port), ("--control-port", settings.control_port)):
-        if not 0 <= port <= 65535:  # noqa: PLR2004 - the range of TCP ports
-            yield f"{option} is {port}; give 0 to 65535"
-    if not settings.allow_remote and not _is_loopback(settings.host):
-        yield f"--host {settings.host!r} is not this machine alone; use {LOOPBACK}, or add --allow-remote"
-
-
-def _number_problems(settings: EmulatorSettings) -> Iterator[str]:
-    """By the names of the command line, where it has them."""
-    from_0 = {
-        "--cold-start-s": settings.cold_start_s,
-        "--idle-unload-s": settings.idle_unload_s,
-        "--server-ms": settings.server_s * 1000,
-        "server_spread": settings.server_spread,
-    }
-    yield from (f"{name} is {value:g}; give 0 or more" for name, value in from_0.items() if not 0 <= value < math.inf)
-    above_0 = {
-        "--rate-limit-per-s": settings.rate_limit_per_s,
-        "retry_after_s": settings.retry_after_s,
-        "max_body_bytes": settings.max_body_bytes,
-    }
-    for name, limit in above_0.items():
-        if limit is not None and not 0 < limit < math.inf:
-            yield f"{name} is {limit:g}; give a number above 0"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Emulator:
@@ -200,21 +106,30 @@ class Emulator:
         settings = self.settings
         return api.build_app(
             api.Site(
+                flavour=settings.api,
                 project=settings.project,
                 workspace=settings.workspace,
                 keys=settings.keys,
                 model=self._model,
                 dataset=Dataset(settings.project.partition("/")[0]),
+                platform=self._platform(),
                 box=FaultBox(settings.fault),
                 link=self._link,
                 player=self._player,
                 clock=self._clock,
-                max_body_bytes=settings.max_body_bytes,
+                max_body_bytes=settings.max_body_bytes or settings.api.most_bytes,
                 rate_limit_per_s=settings.rate_limit_per_s,
                 retry_after_s=settings.retry_after_s,
-                control_by_link=_is_loopback(settings.host),
+                control_by_link=is_loopback(settings.host),
             )
         )
+
+    def _platform(self) -> platform.Platform:
+        """Raises ConfigError, EngineBroken: the weights cannot be used."""
+        settings, here = self.settings, Path.cwd()
+        context = Context("emulator", self._clock, base_dir=here, state_dir=here, trial=True)
+        weights = None if settings.weights is None else platform.load(settings.weights, context)
+        return platform.Platform(settings.project, weights, self._clock)
 
     @contextlib.contextmanager
     def background(self) -> Iterator["Emulator"]:
@@ -293,92 +208,4 @@ def _web_server(app: "App") -> "uvicorn.Server":
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=0,  # the link has reset its connections: nobody waits for an answer
         )
-    )
-
-
-def serve(settings: EmulatorSettings) -> None:
-    """Emulate until SIGINT or SIGTERM. Says on standard output when and where it is ready.
-
-    Raises:
-        ConfigError: an address cannot be had, or the model cannot be used.
-        EngineBroken: the model cannot be loaded.
-    """
-    clock = SystemClock()
-    options = tflite.Options(
-        type="tflite", model=settings.model, confidence=_ENGINE_CONFIDENCE, overlap=_ENGINE_OVERLAP
-    )
-    here = Path.cwd()
-    engine = tflite.build(options, Context(agent="emulator", clock=clock, base_dir=here, state_dir=here))
-    emulator = Emulator(settings, engine, clock)
-    asyncio.run(_until_signal(emulator))
-
-
-async def _until_signal(emulator: Emulator) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if emulator.settings.until_input_ends:
-        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
-    await emulator.run(stop, lambda: _announce(emulator))
-
-
-def _announce(emulator: Emulator) -> None:
-    settings = emulator.settings
-    key = f"in {settings.key_file}" if settings.key_file else settings.keys.first_good or "none that works"
-    control = f"{emulator.control_url}/emulator/state"
-    sys.stdout.write(f"emulating {settings.project} on {emulator.url} (key: {key}); control at {control}\n")
-    sys.stdout.flush()
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `vedette emulate`."""
-    parser.description = (
-        "Serve the hosted API on this machine until stopped, with an on-device model behind it, faults on demand and a "
-        "link that is as slow as you ask. Point engines.cloud.url at the address it prints. What it does at the moment "
-        "is told and changed at /emulator."
-    )
-    defaults = EmulatorSettings()
-    add = parser.add_argument
-    add("--host", default=defaults.host, help="address to listen on (default %(default)s)")
-    add("--port", type=int, default=defaults.port, help="port to listen on; 0: any free one (default %(default)s)")
-    add("--control-port", type=int, default=0, help="port behind the link, for /emulator even in an outage; 0: any")
-    add("--allow-remote", action="store_true", help="let --host be an address that other machines reach")
-    add("--model", default=defaults.model, help="a .tflite file, a package folder or a shipped package (%(default)s)")
-    add("--project", default=defaults.project, help="the model id that clients ask for (default %(default)s)")
-    verdicts = ", ".join(verdict.value for verdict in Verdict)
-    key_help = f"a key the server knows, again for more; {verdicts} (default, without --key-file: {DEFAULT_KEYS[0]})"
-    add("--key", action="append", metavar="KEY[=VERDICT]", help=key_help)
-    add("--key-file", type=Path, metavar="PATH", help="a file of such keys, one a line; other users see --key in ps")
-    add("--cold-start-s", type=float, default=defaults.cold_start_s, help="seconds to load the model (%(default)s)")
-    add("--idle-unload-s", type=float, default=defaults.idle_unload_s, help="idle seconds until unloaded (%(default)s)")
-    add("--server-ms", type=float, default=0.0, help="mean milliseconds a request takes beside the inference (0)")
-    add("--rate-limit-per-s", type=float, help="requests a second before 429 (default: no limit)")
-    add("--fault", metavar="FAULT", help=faults.FORMS)
-    add("--link", metavar="PHASES", help=f"{schedule.FORMS} (default: as fast as this machine)")
-    add("--once", action="store_true", help="stay in the last link phase instead of beginning again")
-    add("--until-input-ends", action="store_true", help="end when standard input, a pipe or a terminal, has ended")
-
-
-def settings_from(args: argparse.Namespace) -> EmulatorSettings:
-    """The settings that the command line asks for.
-
-    Raises:
-        ConfigError: a value cannot be used.
-    """
-    return EmulatorSettings(
-        host=args.host,
-        port=args.port,
-        control_port=args.control_port,
-        allow_remote=args.allow_remote,
-        model=args.model,
-        project=args.project,
-        cold_start_s=args.cold_start_s,
-        idle_unload_s=args.idle_unload_s,
-        server_s=args.server_ms / 1000,
-        rate_limit_per_s=args.rate_limit_per_s,
-        fault=faults.parse(args.fault) if args.fault else None,
-        schedule=schedule.parse(args.link, once=args.once) if args.link else None,
-        keys=keys.parse([*(args.key or ()), *(keys.lines_of(args.key_file) if args.key_file else ())] or DEFAULT_KEYS),
-        key_file=args.key_file,
-        until_input_ends=args.until_input_ends,
     )

@@ -6,7 +6,6 @@ by the cloud lane's threads. httpx's `trace` tells when head and body begin, the
 connection they go.
 """
 
-import secrets
 import ssl
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ import httpx
 
 from agent.clock import Clock
 from agent.engines import _causes
+from agent.engines._body import Body
 from agent.engines._connections import Connection
 from agent.engines._connector import KEEP_S, Connector
 from agent.engines._exchange import Exchange
@@ -41,12 +41,12 @@ class Call:
     url: str
     params: Mapping[str, str | Sequence[str]] = field(repr=False)
     headers: dict[str, str] = field(repr=False)
-    picture: bytes | None = field(default=None, repr=False)
-    """A JPEG, sent as a multipart form; None: there is no body."""
-    name: str = "frame.jpg"
-    """The picture's file name in the form."""
-    values: dict[str, str] = field(default_factory=dict, repr=False)
-    """What else stands in the form."""
+    body: Body | None = None
+
+    @property
+    def picture_bytes(self) -> int:
+        """How large the picture is that it carries."""
+        return 0 if self.body is None else self.body.picture_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,7 @@ class DeadlineClient:
         Raises:
             EngineUnavailable: no complete answer by the deadline, with the cause told apart by name.
         """
-        size_bytes = len(call.picture or b"")
+        size_bytes = call.picture_bytes
         exchange = Exchange(self._clock, deadline_s, picture_bytes=size_bytes, watch=watch, spent_bytes=spent_bytes)
         try:
             return self._attempt(call, exchange)
@@ -278,9 +278,8 @@ class DeadlineClient:
 
     def _exchanged(self, call: Call, exchange: Exchange) -> Reply:
         headers, content = call.headers, b""
-        if call.picture is not None:
-            form, content = _form(call, call.picture)
-            headers = {**headers, "Content-Type": form}
+        if call.body is not None:
+            headers, content = {**headers, "Content-Type": call.body.media_type}, call.body.content
         exchange.body_bytes = len(content)
         timeout = httpx.Timeout(None, connect=self._connect_timeout_s, pool=exchange.left_s())
         request = self._client.build_request(
@@ -311,22 +310,6 @@ class DeadlineClient:
         """Close every connection."""
         self._client.close()
         self._connector.close()
-
-
-def _form(call: Call, picture: bytes) -> tuple[str, bytes]:
-    """Content type and body of a multipart form with one file: in one piece, so that it fills whole segments."""
-    boundary = secrets.token_hex(16)
-    head = "".join(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in call.values.items()
-    )
-    head += (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{call.name}"\r\n'
-        "Content-Type: image/jpeg\r\n\r\n"
-    )
-    return f"multipart/form-data; boundary={boundary}", b"".join(
-        (head.encode(), picture, f"\r\n--{boundary}--\r\n".encode())
-    )
 
 
 def _whole(response: httpx.Response) -> bytes:

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from agent import imaging
+from agent import canvas
 from agent.flow import Runs
 
 Ints: TypeAlias = NDArray[np.int64]
@@ -83,7 +83,7 @@ def outline(mask: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
 
     One outline an object, through the middles of its outermost pixels, as the hosted API has it.
     """
-    return imaging.largest_outline(mask)
+    return canvas.largest_outline(mask)
 
 
 def _by_column(runs: Runs) -> tuple[Ints, Ints, Ints]:

@@ -2,24 +2,48 @@
 
 import json
 import math
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from agent.engines._http import Reply
 
+_READ_BYTES: Final = 65_536
+_SHOWN_LETTERS: Final = 300
+
 
 def message(reply: "Reply") -> str:
     """The error's text, wherever it stands: message, detail, error, or the body itself."""
-    text = reply.body[:2000].decode("utf-8", "replace")
+    text = reply.body[:_READ_BYTES].decode("utf-8", "replace")
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
         body = text
-    said = (body.get("message") or body.get("detail") or body.get("error")) if isinstance(body, dict) else body
+    said = _said(body) if isinstance(body, dict) else body
+    return " ".join(str(said).split())[:_SHOWN_LETTERS] or "no text"
+
+
+def _said(body: Mapping[str, Any]) -> object:
+    said = body.get("message") or body.get("detail") or body.get("error")
     if isinstance(said, dict):  # the platform's API has one more level
         said = said.get("message") or said
-    return " ".join(str(said).split())[:200] or "no text"
+    if isinstance(said, list):  # what is wrong with each field of the request
+        said = "; ".join(map(_problem, said))
+    inner, blocks = body.get("inner_error_message"), body.get("blocks_errors")
+    if inner and str(inner) not in str(said):
+        said = f"{said}: {inner}"
+    if isinstance(blocks, list) and blocks:
+        names = (str(block.get("block_id")) for block in blocks if isinstance(block, dict))
+        said = f"at {', '.join(names)}: {said}"
+    return said
+
+
+def _problem(problem: object) -> str:
+    """One of FastAPI's, such as "body.image: Field required"."""
+    if not isinstance(problem, dict) or not isinstance(problem.get("loc"), list):
+        return str(problem)
+    return f"{'.'.join(map(str, problem['loc']))}: {problem.get('msg')}"
 
 
 def seconds(text: str | None) -> float | None:

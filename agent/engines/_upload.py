@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from agent.clock import Clock
-from agent.engines import _replies
+from agent.engines import _body, _replies
 from agent.errors import Cause, EngineError, EngineRefused, EngineUnavailable
 from agent.flow import Picture
 from agent.ports import Project, Watch
@@ -102,8 +102,9 @@ class Uploads:
         else:
             headers["Authorization"] = f"Bearer {self._key}"
         url = f"{project.url.rstrip('/')}/dataset/{quote(project.name, safe='')}/upload"
-        data = None if picture is None else picture.data
-        return Call(url, params, headers, data, name=name, values={"name": name, "split": project.split})
+        values = {"name": name, "split": project.split}
+        body = None if picture is None else _body.form(picture.data, name=name, values=values)
+        return Call(url, params, headers, body)
 
     def _said(self, reply: "Reply") -> dict[str, Any]:
         """The answer's object; empty where it is none. Raises EngineUnavailable."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from agent.clock import Clock
-from agent.flow import State
 from agent.sinks._mqtt_discovery import Discovery
 from agent.sinks._mqtt_packet import Message
+from agent.states import State
 
 _SPREAD_S: Final = 5.0
 """Devices answer Home Assistant's start within so many seconds, each at a time of its own."""

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import agent
-from agent.flow import Route, State, Subject
+from agent.flow import Route
 from agent.sinks._mqtt_packet import Message
 from agent.sinks._mqtt_topics import Topics, retained
+from agent.states import State, Subject
 
 _Entity: TypeAlias = dict[str, Any]
 

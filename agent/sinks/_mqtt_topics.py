@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-from agent.flow import Delivery, Direction, Kind, State, Subject
+from agent.flow import Delivery, Kind
 from agent.sinks._mqtt_packet import Message
+from agent.states import Direction, State, Subject
 
 _BRANCH: Final = {Kind.RESULT: "results", Kind.EVENT: "events"}
 _STATUS: Final = "status"

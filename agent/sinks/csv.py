@@ -1,5 +1,8 @@
 """Results as rows of a CSV file, for spreadsheets and data frames: a row for each object.
 
+Of a classifier each class that passed has a row, of a semantic segmentation each class that is there but the
+background, both with empty cells for the box.
+
 Talks to one regular file, and with `rotate` to the closed ones beside it, as a sink of type jsonl does; each of them
 begins with the names of the columns. RFC 4180: UTF-8, commas, CRLF after each row, and quotes around a cell with a
 comma, a quote or a line break. A CRLF inside of a cell becomes LF, so that CRLF ends a row everywhere. Numbers, true
@@ -88,8 +91,8 @@ class CsvRows:
     def _rows(self, record: dict[str, Any]) -> Iterator[list[object]]:
         """A row for each object, or the one that says there is none."""
         before, after = ([_at(record, place) for place in part.values()] for part in (_OF_RESULT, _OF_RESULT_TOO))
-        objects = record.get("predictions")
-        for found in objects if isinstance(objects, list) else ():
+        objects = _objects(record)
+        for found in objects:
             yield [*before, *(_at(found, (name,)) for name in _OF_OBJECT), *after]
         if not objects and self._empty_rows:
             yield [*before, *[None] * len(_OF_OBJECT), *after]
@@ -113,6 +116,22 @@ def _record(delivery: Delivery) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def _objects(record: dict[str, Any]) -> list[Any]:
+    """What has a row, whichever shape the task gives `predictions`."""
+    found = record.get("predictions")
+    if not isinstance(found, dict):
+        return _list(found)
+    if "segmentation_mask" in found:
+        present = _list(found.get("present_class_ids"))
+        return [{"class": _at(found, ("class_map", str(each))), "class_id": each} for each in present if each]
+    passed = {name: found[name] for name in _list(record.get("predicted_classes")) if name in found}
+    return [{"class": name, **score} for name, score in passed.items() if isinstance(score, dict)]
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _at(record: object, place: tuple[str, ...]) -> object:

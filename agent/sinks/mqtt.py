@@ -32,7 +32,7 @@ from pydantic import Field, field_validator, model_validator
 
 from agent import logs
 from agent.errors import SinkUnavailable
-from agent.flow import Delivery, Kind, Outcome, State
+from agent.flow import Delivery, Kind, Outcome
 from agent.options import Options as BaseOptions
 from agent.options import Port, Secret, SinkOptions, What, kinds_of
 from agent.ports import Context, Sink
@@ -45,6 +45,7 @@ from agent.sinks._mqtt_packet import Message, Stamp
 from agent.sinks._mqtt_post import Post, Refusals
 from agent.sinks._mqtt_tls import Security, broker_context
 from agent.sinks._mqtt_topics import Topics, level, retained
+from agent.states import State
 
 _GOODBYE_S: Final = 2.0
 """How long `close` waits for the PUBACK of "stopped"."""

@@ -1,4 +1,4 @@
-"""What is drawn into a picture for each object: box, words and colour. No state.
+"""What is drawn into a picture for each object: box, outline, keypoints, words and colour. No state.
 
 A class has one colour, whatever else is in the picture, in this run and in every other: its hue is its number times
 the golden angle, which keeps the first dozens of classes of a model apart.
@@ -32,6 +32,10 @@ class Mark:
     words: str
     """ASCII only: OpenCV has no other letters."""
     colour_bgr: tuple[int, int, int]
+    outline: tuple[tuple[float, float], ...] = ()
+    """Corners, x before y; none: there is no outline."""
+    dots: tuple[tuple[float, float], ...] = ()
+    """Keypoints."""
 
 
 def marks_of(predictions: Iterable[Prediction]) -> list[Mark]:
@@ -47,6 +51,8 @@ def _mark(found: Prediction) -> Mark:
         found.y + found.height / 2,
         f"{ascii_of(found.class_name) or f'class {found.class_id}'} {found.confidence:.2f}",
         colour_of(found.class_id),
+        outline=found.points or (),
+        dots=tuple((each.x, each.y) for each in found.keypoints or ()),
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from agent.flow import Direction
+from agent.states import Direction
 
 
 class Cause(str, Enum):

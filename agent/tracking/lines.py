@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from agent.flow import Direction
 from agent.polygon import Point
+from agent.states import Direction
 from agent.tracking.spot import Anchor, Spot
 
 

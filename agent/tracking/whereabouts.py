@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
-from agent.flow import UNTRACKED, Answer, Delivery, Direction, Prediction, Result, State, Subject
+from agent.flow import UNTRACKED, Answer, Delivery, Prediction, Result
 from agent.ports import Report
 from agent.presence import Counts
 from agent.record import Identity
+from agent.states import Direction, State, Subject
 from agent.tracking.event import Episode, event_of
 from agent.tracking.incident import Cause, Incident
 from agent.tracking.lines import Passage

@@ -18,10 +18,23 @@ FAMILIES = ("sources", "engines", "sinks")
 PLUGIN = re.compile(rf"agent/({'|'.join(FAMILIES)})/[a-z]\w*\.py")
 PYPROJECT = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
 """Read as text: Python 3.10 has no tomllib."""
-ABOVE_THE_CORE = {"__init__", "__main__", "cli", "console", "app", "check", "demo", "config", "plugins", "mistakes"}
-ABOVE_THE_CORE |= {"backlog", "explain", "chart", "history", "backfilling", "outboxes"}
-CORE_PACKAGES = {"backfill", "isolation", "snapshots", "tracking", "view"}
-BESIDE_THE_CORE = {"camera_options", "tracking_options", "imaging", "canvas", "options", "document"}
+ABOVE_THE_CORE = {
+    "__init__",
+    "__main__",
+    "cli",
+    "console",
+    "doctor",
+    "app",
+    "check",
+    "demo",
+    "config",
+    "plugins",
+    "mistakes",
+}
+ABOVE_THE_CORE |= {"backlog", "bench", "explain", "model", "chart", "history", "backfilling", "rollouts", "outboxes"}
+ABOVE_THE_CORE |= {"pages", "page_options", "pipelines", "metrics"}
+CORE_PACKAGES = {"backfill", "isolation", "rollout", "snapshots", "tracking", "view"}
+BESIDE_THE_CORE = {"camera_options", "tracking_options", "rollout_options", "imaging", "canvas", "options", "document"}
 BESIDE_THE_CORE |= {"package", "sdnotify", "trust"}
 """Each the home of a library or of a system's interface."""
 
@@ -39,6 +52,8 @@ _DECLARES = (
     "agent/config.py",
     "agent/camera_options.py",
     "agent/tracking_options.py",
+    "agent/rollout_options.py",
+    "agent/page_options.py",
     "agent/package.py",
     "agent/engines/_local.py",  # those that every on-device engine has
     "agent/sinks/_file_options.py",  # those that every sink with a file has
@@ -59,7 +74,9 @@ _COMPUTES = (
     "agent/view/motion.py",  # a small grey picture
     "agent/tracking/*.py",  # distances between many boxes
     "agent/check.py",  # makes the picture of a probe
-    "agent/emulator/model.py",  # and of a warm-up
+    "agent/model/trial.py",  # and of a trial
+    "agent/model/metrics.py",  # the judge's tables
+    "agent/emulator/selection.py",  # boxes that overlap
     "agent/history/*.py",
     "agent/explain/*.py",
     "agent/chart/*.py",
@@ -67,24 +84,31 @@ _COMPUTES = (
 )
 _TALKS_HTTP = ("agent/engines/_http.py", "agent/sinks/_webhook_http.py")
 """Two homes: kinds of plugin may not share a file, and what a shared one would hold is little. An upload is measured,
-given up and metered byte by byte; a webhook only needs its deadline."""
+given up and metered byte by byte; a webhook only needs its deadline. Downloads, which have no deadline and go on where
+they ended, use httpx as it is."""
+_SERVES = ("agent/emulator/api.py", "agent/page/site.py")
+_SERVES_AT = ("agent/emulator/server.py", "agent/page/server.py")
+"""Two homes: the emulator plays another's server, faults included, and the page is the agent's own."""
 HOMES = {
     "ai_edge_litert": Home(("agent/engines/tflite.py",), "ai-edge-litert"),
     "av": Home(("agent/sources/_stream_reader.py",), "av"),
-    "certifi": Home(("agent/engines/_http.py",), "certifi"),
+    "certifi": Home(("agent/engines/_http.py", "agent/model/download.py"), "certifi"),
     "cv2": Home(("agent/imaging.py", "agent/canvas.py"), "opencv-python-headless"),
     "httpcore": Home(_TALKS_HTTP, "httpcore"),
     "matplotlib": Home(("agent/chart/*.py",), "matplotlib"),
-    "httpx": Home(_TALKS_HTTP, "httpx"),
+    "httpx": Home((*_TALKS_HTTP, "agent/model/download.py"), "httpx"),
     "numpy": Home(_COMPUTES, "numpy"),
     "onnxruntime": Home(("agent/engines/onnx.py",), "onnxruntime"),
     "paho": Home(("agent/sinks/_mqtt_session.py",), "paho-mqtt"),
+    "pycocotools": Home(("agent/model/metrics.py",), "pycocotools"),
     "picamera2": Home(("agent/sources/_picamera_reader.py",), None),
     "pydantic": Home(_DECLARES, "pydantic"),
     "pydantic_core": Home(_EXPLAINS, "pydantic-core"),
-    "starlette": Home(("agent/emulator/api.py",), "starlette"),
+    "prometheus_client": Home(("agent/metrics.py",), "prometheus-client"),
+    "starlette": Home(_SERVES, "starlette"),
+    "tensorrt": Home(("agent/engines/_tensorrt_library.py",), None),
     "tflite_runtime": Home(("agent/engines/tflite.py",), "tflite-runtime"),
-    "uvicorn": Home(("agent/emulator/server.py",), "uvicorn"),
+    "uvicorn": Home(_SERVES_AT, "uvicorn"),
     "yaml": Home(("agent/document.py",), "pyyaml"),
 }
 

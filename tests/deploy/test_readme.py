@@ -38,7 +38,7 @@ def test_every_configuration_shown_is_accepted(page: str, text: str) -> None:
 
 
 def test_the_scripts_that_are_named_exist_and_can_be_run() -> None:
-    named = set(re.findall(r"\bscripts/[a-z_-]+(?:\.py)?", " ".join(page.read_text() for page in PAGES)))
+    named = set(re.findall(r"\bscripts/[a-z_-]+(?:\.(?:py|sh|txt))?", " ".join(page.read_text() for page in PAGES)))
     assert {"scripts/try", "scripts/test"} <= named
     assert [name for name in sorted(named) if not (REPOSITORY / name).is_file()] == []
 

@@ -19,12 +19,13 @@ from fakes import (
 )
 
 from agent.errors import Cause, EngineUnavailable
-from agent.flow import Answer, Decision, Direction, Frame, Prediction, Reason, Route, Subject, Timings
+from agent.flow import Answer, Decision, Frame, Prediction, Reason, Route, Timings
 from agent.handoff import Bell
 from agent.lanes import Lane
 from agent.pipeline import Pipeline, Shared
 from agent.polygon import Point, Polygon
 from agent.record import Identity
+from agent.states import Direction, Subject
 from agent.tracking.lines import Line
 from agent.tracking.rules import Rules
 from agent.tracking.whereabouts import Whereabouts

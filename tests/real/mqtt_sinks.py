@@ -11,9 +11,10 @@ from real.broker import Subscriber
 
 from agent.clock import Clock, SystemClock
 from agent.errors import SinkUnavailable
-from agent.flow import Delivery, State, Subject
+from agent.flow import Delivery
 from agent.ports import Context
 from agent.sinks import mqtt
+from agent.states import State, Subject
 
 RESULTS = "vedette/porch/door/results"
 AVAILABLE = "vedette/porch/available"

@@ -1,5 +1,7 @@
 """A real systemd: PID 1 of a container with this machine's tree, read-only beneath a layer in memory, and no network.
 
+Or with another tree, such as a debootstrapped Debian's.
+
 Owner: the test that boots it. It needs root and systemd-nspawn, and leaves nothing behind, mounts included.
 """
 
@@ -54,23 +56,28 @@ def wait_until(done: Callable[[], bool], what: str, limit_s: float = 30.0) -> No
 class Box:
     """One booted system with this checkout's agent in the place where the unit looks for it."""
 
-    def __init__(self, folder: Path, *, bind: Mapping[Path, str]) -> None:
-        """Nothing runs yet. `bind`: folders of this machine, read-only, by the paths under which the box has them."""
+    def __init__(self, folder: Path, *, bind: Mapping[Path, str], tree: Path = Path("/")) -> None:
+        """Nothing runs yet. `bind`: folders of this machine, read-only, by the paths under which the box has them.
+
+        Another `tree` than this machine's gets nothing that it does not have itself: no agent, no interpreter.
+        """
         self._folder = folder
         self._console = folder / "console"
-        self._bind = {
+        self._tree = tree
+        own = {
             Path(sys.base_prefix): _PYTHON,
             Path(sysconfig.get_paths()["purelib"]): _PACKAGES,
             CHECKOUT: _SOURCE,
-            **bind,
         }
+        self._bind = {**(own if tree == Path("/") else {}), **bind}
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
 
     def boot(self) -> None:
         """Returns when systemd is up, within seconds. `stop` it, also after a failure."""
         self._start()
-        self._install()
+        if self._tree == Path("/"):
+            self._install()
 
     def _start(self) -> None:
         root = self._folder / "root"
@@ -87,7 +94,7 @@ class Box:
 
     def _command(self, root: Path) -> list[str]:
         # nspawn refuses / itself. The mount lives in a namespace of its own and ends with it, whatever happens here.
-        mount = f'mount --bind -o ro / "{root}" && exec "$@"'
+        mount = f'mount --bind -o ro "{self._tree}" "{root}" && exec "$@"'
         nspawn = ["systemd-nspawn", "--quiet", f"--directory={root}", "--volatile=overlay", "--register=no"]
         nspawn += ["--keep-unit", "--private-network", "--notify-ready=yes", "--console=pipe"]
         # bpf: DeviceAllow= is a BPF program. adjtimex: the box may read the clock's state; setting it stays refused.
@@ -116,15 +123,27 @@ class Box:
         self.write(PROGRAM, f'#!/bin/sh\n{world} exec {python} -m agent "$@"\n', mode=0o755)
         self.write(PYTHON, f'#!/bin/sh\n{world} exec {python} "$@"\n', mode=0o755)
 
-    def run(self, *command: str, text: str | None = None, check: bool = True) -> str:
+    def run(self, *command: str, text: str | None = None, check: bool = True, limit_s: float = 60.0) -> str:
         """Run `command` in the box as root, `text` on its input; what it printed."""
-        enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"]
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-        done = subprocess.run(
-            [*enter, *command], input=text, capture_output=True, text=True, env=environment, check=False, timeout=60
-        )
+        done = self.tried(*command, text=text, limit_s=limit_s)
         assert done.returncode == 0 or not check, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def tried(
+        self, *command: str, text: str | None = None, limit_s: float = 60.0
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run `command` likewise; how it went."""
+        enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"]
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+        return subprocess.run(
+            [*enter, *command],
+            input=text,
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+            timeout=limit_s,
+        )
 
     def write(self, path: str, text: str, *, mode: int = 0o644) -> None:
         """Make the file `path`, and its folders."""

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from agent.clock import SystemClock
-from agent.emulator.server import Emulator, EmulatorSettings
-from agent.flow import Answer, Frame, Prediction, Timings
+from agent.emulator.server import Emulator
+from agent.emulator.settings import EmulatorSettings
+from agent.flow import Answer, Frame, Prediction, Task, Timings
 
 FORKLIFT = Prediction(350.2, 200.4, 300.1, 200.9, 0.8731, "forklift", 3)
 PERSON = Prediction(100.0, 100.0, 40.0, 80.0, 0.35, "person", 0)
@@ -17,13 +18,18 @@ NEAR_FORKLIFT = replace(FORKLIFT, x=400.0, confidence=0.7)
 KEY = "right-key"
 
 
+def an_answer(task: Task = Task.OBJECT_DETECTION, found: Sequence[Prediction] = (), **more: Any) -> Answer:
+    """An answer of an engine with a script."""
+    return Answer(tuple(found), "scripted", "scripted", Timings(), task=task, **more)
+
+
 class ScriptedEngine:
-    """Finds the same objects in every frame, and remembers the frames' sizes."""
+    """Finds the same in every frame, and remembers the frames' sizes."""
 
     width = 1
 
     def __init__(self, found: Sequence[Prediction] = (FORKLIFT, NEAR_FORKLIFT, PERSON)) -> None:
-        self.found = tuple(found)
+        self.answer = an_answer(found=found)
         self.sizes: list[tuple[int, int]] = []
         self.threads: set[int] = set()
         self.opened = 0
@@ -35,7 +41,7 @@ class ScriptedEngine:
         assert give_up_s > frame.captured_s
         self.sizes.append((frame.width, frame.height))
         self.threads.add(threading.get_ident())
-        return Answer(self.found, "scripted", "scripted", Timings())
+        return self.answer
 
     def close(self) -> None:
         self.opened -= 1

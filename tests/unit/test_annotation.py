@@ -1,5 +1,6 @@
 """What is drawn into a picture: boxes where the objects are, words that can be read, colours that stay the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent import imaging
 from agent.errors import FrameUnreadable
-from agent.flow import Pixels, Prediction
+from agent.flow import Keypoint, Pixels, Prediction
 from agent.snapshots.annotation import ascii_of, colour_of, marks_of
 from agent.sources._scene import Scene
 
@@ -57,6 +58,27 @@ def test_an_annotated_picture_has_the_box_where_the_object_is_and_the_frame_ever
     )
     assert rows.min() > 150, "the words stand right above the box"
     assert not changed[200:280, 232:408].any(), "the object itself is not covered"
+
+
+def test_an_outline_and_keypoints_are_drawn_where_they_are_also_on_a_picture_that_is_shrunk() -> None:
+    pixels = np.full((960, 1280, 3), 90, dtype=np.uint8)
+    diamond = ((640.0, 400.0), (740.0, 480.0), (640.0, 560.0), (540.0, 480.0))
+    nose = Keypoint(640.0, 480.0, 0.9, "nose", 0)
+    plain = Prediction(640, 480, 320, 240, 0.9, "a", 0)
+    for longest_px, factor in ((0, 1.0), (640, 0.5)):
+        bare = picture_of(pixels, plain, longest_px=longest_px)
+        again = picture_of(pixels, replace(plain, points=diamond, keypoints=(nose,)), longest_px=longest_px)
+        changed = difference(again, bare) > 40
+        for x, y in ((640, 400), (690, 440), (590, 520), (640, 480)):
+            assert changed[round(y * factor), round(x * factor)], (x, y)
+        assert not changed[round(440 * factor), round(640 * factor)], "between them is the object"
+        assert changed.sum() < changed.size / 50
+
+
+def test_points_far_outside_can_be_drawn() -> None:
+    far = ((-1e7, 5.0), (1e7, 1e7), (5.0, 9.0))
+    found = replace(PERSON, points=far, keypoints=tuple(Keypoint(x, y, 0.5, "p", 0) for x, y in far))
+    assert picture_of(np.zeros((48, 64, 3), dtype=np.uint8), found).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("longest_px", [0, 1280, 320, 160])

@@ -11,8 +11,7 @@ from test_presence import seen
 
 from agent import app, config, document
 from agent.classes import MOST_CLASSES, Classes
-from agent.flow import State, Subject
-from agent.states import States
+from agent.states import State, States, Subject
 
 
 class Run:

@@ -189,8 +189,8 @@ f.yaml:5: cameras[1].nam: there is no such key here; did you mean name? \
 Allowed: crop, fps, lines, masks, motion, name, rotate, schedule, source, tracking, zones
 f.yaml:6: cameras[1].source.width: should be a whole number (it is 'wide')
 f.yaml:6: cameras[1].source.fps: should be greater than 0 (it is -1)
-f.yaml:8: engines.local.model: is missing: a .tflite file, a model package folder, \
-or the name of a shipped package (shapes)
+f.yaml:8: engines.local.model: is missing: a model file, a model package folder, \
+or the name of an installed or shipped one
 f.yaml:9: sinks: needs at least one item
 f.yaml:11: routing.deadline_ms: should be greater than or equal to 50 (it is 5)
 f.yaml:12: routing.mode: 'atuo' is unknown; did you mean auto? Allowed: auto, local_only, cloud_only
@@ -247,7 +247,7 @@ log, routing, sinks, snapshots
             GOOD.replace("type: tflite", "type: tflit"),
             "f.yaml:6: engines.local.type: 'tflit' is unknown; did you mean tfl",
         ),
-        (GOOD.replace("type: tflite, ", ""), "f.yaml:6: engines.local.type: needs a type: one of tflite"),
+        (GOOD.replace("type: tflite, ", ""), "f.yaml:6: engines.local: needs a type: one of onnx, tensorrt, tflite"),
         (GOOD.replace("coco/7", "yolov8n"), "f.yaml:7: engines.cloud.model: give PROJECT/VERSION"),
         (sink("stdout"), "f.yaml:9: sinks[0]: should be a section"),
         (sink("{typ: stdout}"), f"f.yaml:9: sinks[0]: needs a type: one of {', '.join(plugins.names('sinks'))}"),
@@ -266,9 +266,9 @@ def test_a_mistake_is_named_with_its_place_and_what_is_allowed(text: str, said: 
 
 
 def test_a_type_that_is_a_list_does_not_hide_the_other_mistakes() -> None:
-    first, second = problems(GOOD.replace("type: tflite,", "type: [tflite], modl: x,"))
-    assert first.startswith("f.yaml:6: engines.local.type: ")
-    assert second.startswith("f.yaml:6: engines.local.modl: there is no such key here; did you mean model?")
+    first, second = problems(GOOD.replace("type: roboflow,", "type: [roboflow], modl: x,"))
+    assert first.startswith("f.yaml:7: engines.cloud.type: ")
+    assert second.startswith("f.yaml:7: engines.cloud.modl: there is no such key here; did you mean model?")
 
 
 def test_engines_without_any_engine_are_refused() -> None:
@@ -487,9 +487,23 @@ def test_a_good_file_that_was_cut_and_typed_into_is_a_config_or_a_config_error(d
 # The example
 
 
-def _enabled(text: str) -> str:
-    """The example with every key in use that it leaves out."""
-    return re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE)
+_LOCAL = re.compile(r"^  local:\n(?: {4}.*\n)+", re.MULTILINE)
+
+
+def _enabled(text: str, *, local: int = 0) -> str:
+    """The example with every key in use that it leaves out; of its on-device engines only the one of that number."""
+    enabled = re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE)
+    for number, other in enumerate(_LOCAL.findall(enabled)):
+        enabled = enabled if number == local else enabled.replace(other, "\n" * other.count("\n"))
+    return enabled
+
+
+def _locals() -> list[dict[str, Any]]:
+    """All on-device engines that the example shows."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    count = len(_LOCAL.findall(re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE)))
+    pages = (document.parse(_enabled(text, local=number), name="example") for number in range(count))
+    return [page.data["engines"]["local"] for page in pages]
 
 
 @pytest.fixture(scope="module")
@@ -503,8 +517,13 @@ def test_the_example_loads_as_it_stands_without_network_or_files(monkeypatch: py
     assert config.load(EXAMPLE).mode is Mode.AUTO
 
 
-def test_the_example_loads_with_every_key_in_use(whole: Document) -> None:
-    assert len(config.validate(whole).cameras) == 8
+@pytest.mark.parametrize(
+    "other", [r"    model: yolov8x-640\n", r"    workflow:\n( {6}.*\n)+"], ids=["workflow", "model"]
+)
+def test_the_example_loads_with_every_key_in_use_of_a_model_and_a_workflow_one(other: str) -> None:
+    text, count = re.subn(other, "", _enabled(EXAMPLE.read_text(encoding="utf-8")))
+    assert count == 1
+    assert len(config.validate(document.parse(text, name="example")).cameras) == 8
 
 
 def _keys_of(options: type[BaseModel], prefix: str) -> set[str]:
@@ -536,7 +555,7 @@ def test_every_key_of_every_plugin_stands_in_the_example(whole: Document) -> Non
     data = whole.data
     used: dict[str, list[dict[str, Any]]] = {
         "source": [camera["source"] for camera in data["cameras"]],
-        "local": [data["engines"]["local"]],
+        "local": _locals(),
         "cloud": [data["engines"]["cloud"]],
         "sink": data["sinks"],
     }
@@ -544,6 +563,9 @@ def test_every_key_of_every_plugin_stands_in_the_example(whole: Document) -> Non
         for options in choices:
             name = options.__module__.rpartition(".")[2]
             shown = set().union(*(_keys_in(section, name) for section in used[place] if section["type"] == name))
+            if place == "local":
+                assert {f"{name}.type", f"{name}.model"} <= shown
+                shown |= _keys_in(data["engines"]["local"], name)  # what all of them have is shown once
             assert {key for key in _keys_of(options, name) if not key.startswith(f"{name}.outbox.")} <= shown
     assert _keys_of(OutboxOptions, "outbox") <= set().union(*(_keys_in(outbox, "outbox") for outbox in _outboxes(data)))
 
@@ -555,7 +577,7 @@ def _outboxes(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_every_other_key_stands_in_the_example(whole: Document) -> None:
     assert set(whole.data) == set(Config.model_fields)
-    for name in ("engines", "routing", "log"):
+    for name in ("engines", "routing", "page", "log"):
         assert set(whole.data[name]) == set(getattr(config, f"{name.title()}Config").model_fields)
 
 

@@ -185,11 +185,15 @@ def test_corrections_are_counted_beside_the_routes() -> None:
         held={},
         corrections=9,
         routes={Route.LOCAL: 12},
-        reasons={},
+        decisions={},
         late=2,
         newest=None,
         recent_ms=None,
         rate_fps=None,
+        openings=1,
+        ages={},
+        runs={},
+        parts={},
     )
     assert console._counts(counts) == "local 12 cloud 0 corrected 9 late 2"
 

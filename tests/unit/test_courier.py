@@ -7,10 +7,10 @@ from fakes import FakeClock
 
 from agent.courier import IN_FLIGHT, Courier
 from agent.errors import SinkUnavailable
-from agent.flow import Delivery, Kind, Outcome, State, Subject
+from agent.flow import Delivery, Kind, Outcome
 from agent.loop import Pulse
 from agent.outbox import Limits, Outbox
-from agent.states import States
+from agent.states import State, States, Subject
 
 
 class ShowingSink:

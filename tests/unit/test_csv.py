@@ -13,7 +13,21 @@ from hypothesis import strategies as st
 
 from agent.clock import SystemClock
 from agent.errors import SinkUnavailable
-from agent.flow import Answer, Decision, Delivery, Fate, Outcome, Prediction, Reason, Result, Route, Timings
+from agent.flow import (
+    Answer,
+    Decision,
+    Delivery,
+    Fate,
+    Outcome,
+    Prediction,
+    Reason,
+    Regions,
+    Result,
+    Route,
+    Score,
+    Task,
+    Timings,
+)
 from agent.ports import Context, Sink
 from agent.record import Identity, delivery_of
 from agent.sinks import csv
@@ -120,6 +134,37 @@ def test_a_result_without_objects_leaves_no_row_where_that_is_not_wanted(tmp_pat
     assert written(tmp_path, seen(), append=False, empty_rows=False) == []
 
 
+def told(answer: Answer) -> Delivery:
+    return delivery_of(replace(RESULT, answer=answer), Identity("porch", "b00t"))
+
+
+def cells(found: list[dict[str, str]]) -> list[tuple[str, str, str, str]]:
+    return [(row["class"], row["class_id"], row["confidence"], row["x"]) for row in found]
+
+
+def test_each_class_that_a_classifier_passed_is_a_row_without_a_box(tmp_path: Path) -> None:
+    one = told(Answer((CAT,), "m", "e", Timings(), task=Task.CLASSIFICATION))
+    assert cells(written(tmp_path, one)) == [("cat", "3", "0.875", "")]
+
+
+def test_each_label_that_passed_is_a_row_and_the_others_are_none(tmp_path: Path) -> None:
+    scores = (Score("dog", 4, 0.1), Score("cat", 3, 0.875))
+    many = told(Answer((CAT,), "m", "e", Timings(), task=Task.MULTI_LABEL_CLASSIFICATION, scores=scores))
+    assert cells(written(tmp_path, many)) == [("cat", "3", "0.875", "")]
+
+
+def test_each_area_but_the_background_is_a_row(tmp_path: Path) -> None:
+    regions = Regions(b"", b"", {0: "background", 1: "road", 2: "kerb", 7: "sky"}, (0, 1, 7))
+    areas = told(Answer((CAT,), "m", "e", Timings(), task=Task.SEMANTIC_SEGMENTATION, regions=regions))
+    assert cells(written(tmp_path, areas)) == [("road", "1", "", ""), ("sky", "7", "", "")]
+
+
+def test_a_result_of_any_task_without_anything_is_one_row_with_empty_cells(tmp_path: Path) -> None:
+    tasks = (Task.CLASSIFICATION, Task.MULTI_LABEL_CLASSIFICATION, Task.KEYPOINT_DETECTION)
+    none = [told(Answer((), "m", "e", Timings(), task=task)) for task in tasks]
+    assert cells(written(tmp_path, *none)) == [("", "", "", "")] * 3
+
+
 def test_the_file_is_as_rfc_4180_has_it(tmp_path: Path) -> None:
     written(tmp_path, seen('a "big", old\ndog', "grün"))
     text = (tmp_path / "out.csv").read_bytes()
@@ -156,10 +201,25 @@ def test_a_delivery_that_is_no_record_is_rejected_and_the_others_are_written(tmp
 
 
 @pytest.mark.parametrize(
-    "part", [None, 5, "x", "\ud800", [], [1], {}, {"class": {"a": 1}}, [{"class": {"a": 1}}], [{"class": "\ud800"}]]
+    "part",
+    [
+        None,
+        5,
+        "x",
+        "\ud800",
+        [],
+        [1],
+        {},
+        {"class": {"a": 1}},
+        [{"class": {"a": 1}}],
+        [{"class": "\ud800"}],
+        {"segmentation_mask": 1, "class_map": 5, "present_class_ids": [1, [2]]},
+        {"segmentation_mask": 1, "present_class_ids": 5},
+    ],
 )
 def test_a_record_of_another_shape_still_makes_rows_that_can_be_read(tmp_path: Path, part: Any) -> None:
-    body = json.dumps({"id": "a", "image": part, "predictions": part, "route": part}).encode()
+    fields = {"image": part, "predictions": part, "route": part, "predicted_classes": part}
+    body = json.dumps({"id": "a", **fields}).encode()
     assert all(row["id"] == "a" and None not in row for row in written(tmp_path, Delivery("a", "door", body)))
 
 

@@ -17,10 +17,11 @@ import pytest
 from unit.emulator_engine import FORKLIFT, KEY, AheadClock, ScriptedEngine, emulating
 
 from agent import imaging
-from agent.emulator import faults, keys, replies, schedule, server
+from agent.emulator import command, faults, keys, replies, schedule
 from agent.emulator.faults import Fault, FaultBox, Kind
 from agent.emulator.model import HostedModel, ServerTiming
-from agent.emulator.server import Emulator, EmulatorSettings
+from agent.emulator.server import Emulator
+from agent.emulator.settings import EmulatorSettings
 from agent.errors import ConfigError, EngineBroken
 
 _PIXELS = np.random.default_rng(0).integers(0, 255, (360, 640, 3), dtype=np.uint8)
@@ -117,7 +118,7 @@ def test_an_answer_carries_the_services_headers(client: httpx.Client) -> None:
     assert answer.headers["x-model-cold-start-count"] == "0"
     assert "x-model-load-time" not in answer.headers
     assert answer.headers["x-inference-engine"] == "inference-models"
-    assert answer.headers["x-workspace-id"] == "emulator"
+    assert answer.headers["x-workspace-id"] == "vedette"
     assert float(answer.headers["x-processing-time"]) >= answer.json()["time"] > 0
     assert answer.headers["x-request-id"] != ask(client).headers["x-request-id"]
 
@@ -679,8 +680,8 @@ def test_on_a_public_address_control_is_refused_through_the_link() -> None:
 
 def settings_of(*words: str) -> EmulatorSettings:
     parser = argparse.ArgumentParser()
-    server.add_arguments(parser)
-    return server.settings_from(parser.parse_args(words))
+    command.add_arguments(parser)
+    return command.settings_from(parser.parse_args(words))
 
 
 def test_the_command_line_gives_the_defaults_of_the_record() -> None:

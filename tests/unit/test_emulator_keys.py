@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.emulator import keys, server
-from agent.emulator.server import EmulatorSettings
+from agent.emulator import command, keys
+from agent.emulator.settings import EmulatorSettings
 from agent.errors import ConfigError
 
 
 def settings_of(*words: str | Path) -> EmulatorSettings:
     parser = argparse.ArgumentParser()
-    server.add_arguments(parser)
-    return server.settings_from(parser.parse_args([str(word) for word in words]))
+    command.add_arguments(parser)
+    return command.settings_from(parser.parse_args([str(word) for word in words]))
 
 
 def test_keys_of_a_file_join_those_of_the_command_line(tmp_path: Path) -> None:

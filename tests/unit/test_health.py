@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeClock, InstantCloud, InstantEngine, ScriptedSource, a_ladder, an_uplink
 
 from agent.courier import Courier
-from agent.flow import Kind, Route, State, Subject
+from agent.flow import Kind, Route
 from agent.handoff import Bell
 from agent.health import Health
 from agent.lanes import Lane
@@ -16,7 +16,7 @@ from agent.outbox import Limits, Outbox
 from agent.pipeline import Pipeline, Shared
 from agent.record import Identity
 from agent.sinks import stdout
-from agent.states import States
+from agent.states import State, States, Subject
 
 
 class Bench:
@@ -29,7 +29,7 @@ class Bench:
         shared = Shared(self.clock, bell, lanes, [], Identity("porch", "boot"), 0.5, uplink=self.uplink)
         self.camera = Pipeline("door", ScriptedSource(), shared, ladder=a_ladder())
         outbox, sink = Outbox(None, Limits(), self.clock), stdout.Stdout()
-        couriers = [Courier("mqtt-1", sink, outbox, kinds=frozenset(Kind), states=self.states, clock=self.clock)]
+        self.couriers = couriers = [Courier("mqtt-1", sink, outbox, kinds=frozenset(Kind), states=self.states, clock=self.clock)]
         self.health = Health("porch", [self.camera], couriers, self.uplink, states=self.states, clock=self.clock)
 
     def told(self) -> list[State]:

@@ -158,3 +158,56 @@ def test_threads_of_a_lane_open_its_engine_once_and_end_when_it_stops() -> None:
         assert not thread.is_alive()
     assert opened.acquire(blocking=False)
     assert not opened.acquire(blocking=False)
+
+
+# An engine that takes long to open
+
+
+class SlowEngine(InstantEngine):
+    """Tells of each of its steps."""
+
+    lane: Lane
+
+    def __init__(self, clock: FakeClock, steps: int, every_s: float) -> None:
+        super().__init__()
+        self.pulse = Pulse(clock)
+        self.ages_s: list[float] = []
+        self._clock, self._steps, self._every_s = clock, steps, every_s
+
+    def open(self) -> None:
+        for step in range(self._steps):
+            self._clock.advance(self._every_s)
+            self.lane.progress(f"step {step}")
+            self.ages_s.append(self.pulse.age_s())
+
+
+def a_slow_engine(steps: int, every_s: float = 20.0) -> SlowEngine:
+    clock = FakeClock(0.0)
+    engine = SlowEngine(clock, steps, every_s)
+    engine.lane = Lane("local", engine, clock, on_room=lambda: None)
+    return engine
+
+
+def test_an_engine_that_tells_of_its_progress_is_alive_however_long_it_opens() -> None:
+    engine = a_slow_engine(steps=50)
+    engine.lane.start(lambda: engine.lane.stop() is None, start_s=0.0, deadline_s=1.0)
+    engine.lane.run(engine.pulse)
+    assert engine.ages_s == [0.0] * 50
+    assert engine.lane.opened.is_set()
+    assert (engine.lane.opening, engine.lane.signs) == ("step 49", 50)
+
+
+def test_what_an_engine_does_while_it_opens_is_logged_ever_more_rarely(caplog: pytest.LogCaptureFixture) -> None:
+    engine = a_slow_engine(steps=1000, every_s=0.1)
+    with caplog.at_level("INFO", logger="agent.lanes"):
+        engine.lane._open(engine.pulse)
+    told = [int(record.message.split()[1]) for record in caplog.records]
+    assert told == pytest.approx([0, 100, 300, 700], abs=3)
+
+
+def test_a_stop_ends_the_opening_of_an_engine_without_a_fault() -> None:
+    engine = a_slow_engine(steps=50)
+    engine.lane.stop()
+    engine.lane.run(engine.pulse)
+    assert engine.ages_s == []
+    assert not engine.lane.opened.is_set()

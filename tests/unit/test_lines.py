@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.flow import Direction
 from agent.polygon import Point
+from agent.states import Direction
 from agent.tracking.lines import Line, Passage
 from agent.tracking.spot import Spot
 

@@ -1,9 +1,13 @@
 """Log lines: what is struck out, how values look, and how repeats are damped."""
 
 import io
+import json
 import logging
+import math
+import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fakes import FakeClock
@@ -244,3 +248,68 @@ def test_in_the_journal_every_line_has_its_level() -> None:
     lines = stream.getvalue().splitlines()
     assert [line[:3] for line in lines] == [f"<{number}>" for number in (7, 7, 6, 6, 4, 4, 3, 3, 3, 3)]
     assert lines[0] == "<7>DEBUG   agent.x: a ***"
+
+
+# Lines for collectors
+
+
+def collected(form: logs.Format, *, journal: bool = False) -> tuple[logging.Logger, io.StringIO]:
+    stream = io.StringIO()
+    logs.setup(stream, level="info", with_time=False, journal=journal, form=form)
+    return logging.getLogger("agent.test"), stream
+
+
+def test_a_json_line_has_its_parts_and_the_fields_behind_the_message(log: io.StringIO) -> None:  # noqa: ARG001 - undoes
+    logger, stream = collected(logs.Format.JSON)
+    logger.warning("results wait %s", logs.fields(count=3, path=Path("/x y"), share=math.inf))
+    found = json.loads(stream.getvalue())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
+    assert found == {
+        "level": "warning",
+        "logger": "agent.test",
+        "message": "results wait",
+        "count": 3,
+        "path": "/x y",
+        "share": "inf",
+    }
+
+
+def test_a_line_names_the_camera_or_the_sink_whose_thread_it_is_of(log: io.StringIO) -> None:  # noqa: ARG001 - undoes
+    logger, stream = collected(logs.Format.JSON)
+    for name in ("capture-gate", "emit-gate", "sink-mqtt-1", "admit"):
+        thread = threading.Thread(target=logger.warning, args=("words",), name=name)
+        thread.start()
+        thread.join()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line.get("camera"), line.get("sink")) for line in lines] == [
+        ("gate", None),
+        ("gate", None),
+        (None, "mqtt-1"),
+        (None, None),
+    ]
+
+
+@pytest.mark.parametrize("form", [logs.Format.JSON, logs.Format.KEYVALUE])
+def test_every_line_for_collectors_is_one_line_without_secrets(form: logs.Format, log: io.StringIO) -> None:  # noqa: ARG001
+    logger, stream = collected(form, journal=True)
+    logs.hide('p"w d\\')
+    try:
+        raise ValueError('token=p"w d\\\nand rtsp://u:hunter2@h/x')
+    except ValueError:
+        logger.exception('a "word" p"w d\\ %s', logs.fields(url="http://u:hunter2@h", key='api_key=abc"'))
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("<3>")
+    assert "hunter2" not in line
+    assert "w d" not in line
+    assert "abc" not in line
+    assert "ValueError" in line
+    if form is logs.Format.JSON:
+        assert json.loads(line[3:])["message"] == 'a "word" ***'
+
+
+def test_a_keyvalue_line_can_be_taken_apart(log: io.StringIO) -> None:  # noqa: ARG001 - undoes
+    logger, stream = collected(logs.Format.KEYVALUE)
+    logger.info("two words %s", logs.fields(level="own", a="b c"))
+    assert re.fullmatch(
+        r'time=\S+Z level=info logger=agent\.test message="two words" level_=own a="b c"\n', stream.getvalue()
+    )

@@ -14,12 +14,13 @@ from pydantic import ValidationError
 
 from agent.clock import SystemClock
 from agent.errors import Cause, SinkTakenOver, SinkUnavailable
-from agent.flow import Delivery, Direction, Outcome, State, Subject
+from agent.flow import Delivery, Outcome
 from agent.ports import Context
 from agent.sinks import mqtt
 from agent.sinks._mqtt_announcer import Announcer
 from agent.sinks._mqtt_discovery import Discovery, _id
 from agent.sinks._mqtt_topics import Topics
+from agent.states import Direction, State, Subject
 
 CONNECT, PUBLISH, SUBSCRIBE = 0x10, 0x30, 0x80
 CONNACK_OK = b"\x20\x03\x00\x00\x00"

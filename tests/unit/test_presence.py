@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.flow import Answer, Decision, Fate, Kind, Prediction, Reason, Result, Route, State, Subject, Timings
+from agent.flow import Answer, Decision, Fate, Kind, Prediction, Reason, Result, Route, Timings
 from agent.ports import Report
 from agent.presence import HOLD_S, Presence
 from agent.record import Identity
+from agent.states import State, Subject
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "event.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)

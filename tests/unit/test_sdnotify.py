@@ -64,6 +64,11 @@ def test_systemd_hears_it_on_an_abstract_socket_too(monkeypatch: pytest.MonkeyPa
     manager.close()
 
 
+def test_a_start_that_goes_on_is_granted_more_time(manager: Manager) -> None:
+    Notifier().extend(30.0)
+    assert manager.heard() == ["EXTEND_TIMEOUT_USEC=30000000"]
+
+
 def test_a_status_is_said_again_only_when_it_changes(manager: Manager) -> None:
     notifier = Notifier()
     for text in ("", "one", "one", "two", "one"):

@@ -335,7 +335,12 @@ def test_a_crash_at_any_step_of_a_switch_leaves_the_old_or_the_new_version_in_us
     install(shelf, version="1", content="1")
     install(shelf, version="2", content="2")
     told = 2
-    for _ in crashes(lambda: (shelf.make_current("birds", "2"), shelf.note("birds", "2", Standing.CONFIRMED))):
+
+    def switch() -> None:
+        shelf.make_current("birds", "2")
+        shelf.note("birds", "2", Standing.CONFIRMED)
+
+    for _ in crashes(switch):
         assert state(shelf) in ((["1", "2"], "1", ["1", "2"]), (["1", "2"], "2", ["1", "2"]))
         assert len(shelf.history("birds")) in (told, told + 1)
         told = len(shelf.history("birds"))

@@ -1,7 +1,6 @@
 """States: only the newest of each is told, and only to those who have not heard it."""
 
-from agent.flow import State, Subject
-from agent.states import States
+from agent.states import State, States, Subject
 
 
 def count(number: int, *, camera: str = "door", class_name: str = "person") -> State:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent import app, config, document
+from agent import config, document, pipelines
 from agent.config import Config
 from agent.errors import ConfigError
 from agent.polygon import Point, Polygon
@@ -65,8 +65,8 @@ def test_a_camera_is_tracked_where_that_is_said_or_needed() -> None:
 
 def test_what_follows_a_camera_is_by_object_where_it_is_tracked_and_by_class_elsewhere() -> None:
     identity = Identity("a", "b")
-    assert isinstance(app._reporter(parsed().cameras[0], identity, ()), Presence)
-    assert isinstance(app._reporter(parsed("tracking: {}").cameras[0], identity, ()), Whereabouts)
+    assert isinstance(pipelines.reporter_of(parsed().cameras[0], identity, ()), Presence)
+    assert isinstance(pipelines.reporter_of(parsed("tracking: {}").cameras[0], identity, ()), Whereabouts)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,23 @@ def test_a_failure_is_billed_by_the_servers_own_account_of_it(tmp_path: Path) ->
         upload.carry(it.clock.now() + 8)
     upload.end()
     assert it.spent[1] == pytest.approx(2.5 / 500)
+
+
+class OtherBill(InstantCloud):
+    """Bills something else than the time that it states."""
+
+    def infer(self, picture: Picture, give_up_s: float, watch: Watch) -> Answer:
+        timings = Timings(processing_s=4.0, billed_s=0.35)
+        return replace(super().infer(picture, give_up_s, watch), timings=timings)
+
+
+def test_what_is_billed_wins_over_what_was_computed(tmp_path: Path) -> None:
+    clock = FakeClock()
+    it = Site(tmp_path, OtherBill(clock), clock)
+    upload = it.begin()
+    upload.carry(clock.now() + 8)
+    upload.end()
+    assert it.spent[1] == pytest.approx(0.35 / 500)
 
 
 def test_a_request_is_known_to_the_link_from_the_moment_it_is_decided(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_presence import VALIDATOR, seen
 
-from agent.flow import UNTRACKED, Direction, Fate, Kind, Prediction, Result, Subject
+from agent.flow import UNTRACKED, Fate, Keypoint, Kind, Prediction, Result
 from agent.polygon import Point, Polygon
 from agent.ports import Report
 from agent.record import Identity
+from agent.states import Direction, Subject
 from agent.tracking.lines import Line
 from agent.tracking.rules import Rules
 from agent.tracking.tracker import Settings
@@ -189,6 +190,16 @@ def test_of_a_tracked_camera_every_object_has_a_number_so_that_arrays_of_them_ca
     log.note(at(1, box(200), box(600, name="dog")))
     assert ids(log.note(at(1.1, box(600, name="dog"), box(200), box(900)))) == [UNTRACKED, 1, UNTRACKED]
     assert [event["class"] for event in log.events] == ["person"]
+
+
+def test_an_object_keeps_its_outline_and_keypoints_when_it_gets_its_id() -> None:
+    outline = ((60.0, 400.0), (140.0, 400.0), (100.0, 600.0))
+    whole = replace(box(100.0), points=outline, keypoints=(Keypoint(100.0, 420.0, 0.9, "nose", 0),))
+    log = Log()
+    for at_s in (1.0, 1.5, 2.0):
+        report = log.note(at(at_s, whole))
+    assert report.result.answer is not None
+    assert report.result.answer.predictions == (replace(whole, tracker_id=1),)
 
 
 def test_a_result_is_else_as_it_was() -> None:

@@ -1,0 +1,57 @@
+"""What a model is and how it is used, for the person who has just installed it. No state."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from agent.model import words
+from agent.model.trial import Tried
+from agent.shelf import Shelf
+
+_SHOWN: Final = 8
+_NAMELESS: Final = "the file names none, so results call them class_0, class_1 and so on; name them by --labels FILE"
+
+
+def described(title: str, done: Tried, *, picture: Path | None) -> Iterator[str]:
+    """What the model is, for people."""
+    card = done.card
+    yield f"{title}: {card.task.value}, {card.width}x{card.height}, runs with {card.runtime}"
+    yield from (f"  {tensor}" for tensor in card.tensors)
+    yield f"  read as: {card.reading}"
+    yield f"  classes: {_listed(card.labels) if card.labels else _NAMELESS}"
+    if card.keypoints:
+        yield f"  keypoints: {_listed(card.keypoints)}"
+    threads = "" if card.threads is None else f", {words.plural(card.threads, 'thread')}"
+    took_s = done.answer.timings.inference_s or 0.0
+    yield f"  one run: {1000 * took_s:.1f} ms{threads}; loaded in {done.loaded_s:.1f} s"
+    if picture is not None:
+        yield f"  in {picture}: {_found(done)}"
+    yield from (f"  but {each}" for each in card.complaints if card.labels or "class names" not in each)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return f"{len(names)} ({shown}{', ...' if len(names) > _SHOWN else ''})"
+
+
+def _found(done: Tried) -> str:
+    counts = Counter(each.class_name for each in done.answer.predictions)
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
+
+
+def installed(shelf: Shelf, name: str, version: str, runtime: str) -> Iterator[str]:
+    """What was installed, and how it is used, for people."""
+    current = shelf.current(name)
+    if current == version:
+        yield f"{name}@{version} is installed in {shelf.folder}, and in use wherever the configuration says:"
+    else:
+        yield f"{name}@{version} is installed in {shelf.folder}, beside {name}@{current}, which stays in use. A running"
+        yield "agent tries the new one out, and takes it over if it is as good. At once, and untried:"
+        yield f"  vedette model use {name}@{version}"
+        yield "Either is used wherever the configuration says:"
+    yield ""
+    yield "engines:"
+    yield "  local:"
+    yield f"    type: {runtime}"
+    yield f"    model: {name}"

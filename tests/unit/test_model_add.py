@@ -1,0 +1,388 @@
+"""`vedette model add`, `list`, `verify`, `use` and `remove`, run in this process."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_models import Commands, classifier, without_rehearsal
+
+from agent import config, document, imaging, package
+from agent.errors import ConfigError
+from agent.flow import Task
+from agent.model import labels
+from agent.model.session import state_folder
+from agent.package import Input, Resize
+from agent.shelf import Shelf, Standing
+
+SHAPES = package.shipped("models", "shapes")
+
+
+@pytest.fixture(autouse=True)
+def around(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    without_rehearsal(monkeypatch)
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before[0], before[1]
+
+
+@pytest.fixture
+def model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(tmp_path / "state", capsys)
+
+
+# Adding
+
+
+def test_a_file_is_inspected_run_and_installed(model: Commands, tmp_path: Path) -> None:
+    said = model("add", classifier(tmp_path / "colours.onnx"))
+    assert said.code == 0, said.err
+    assert "colours.onnx: classification, 16x16, runs with onnx\n" in said.out
+    assert "  input images [1, 3, 16, 16] float32\n  output out [1, 3] float32\n" in said.out
+    assert "  classes: 3 (red, green, blue)\n" in said.out
+    assert f"colours@1 is installed in {model.folder}, and in use" in said.out
+    found = package.find("colours", base_dir=tmp_path / "elsewhere", shelf=model.folder)
+    assert found.task is Task.CLASSIFICATION
+    assert found.labels == ("red", "green", "blue")
+    assert found.input == Input(16, 16)
+    assert list(package.problems(model.folder / "colours" / "1")) == []
+    assert model.litter() == []
+
+
+def test_what_it_prints_for_the_configuration_can_be_pasted(model: Commands, tmp_path: Path) -> None:
+    said = model("add", classifier(tmp_path / "colours.onnx"))
+    pasted = said.out[said.out.index("engines:") :]
+    whole = f"agent: a\ncameras: [{{name: c, source: {{type: synthetic}}}}]\nsinks: [{{type: stdout}}]\n{pasted}"
+    local = config.validate(document.parse(whole, name="vedette.yaml")).engines.local
+    assert local is not None
+    assert local.model_dump()["model"] == "colours"
+    assert local.model_dump()["type"] == "onnx"
+
+
+def test_class_names_that_nobody_knows_are_asked_for_and_not_needed(model: Commands, tmp_path: Path) -> None:
+    said = model("add", classifier(tmp_path / "colours.onnx", names=()))
+    assert said.code == 0, said.err
+    assert "results call them class_0, class_1 and so on; name them by --labels FILE" in said.out
+    assert package.find("colours", base_dir=tmp_path, shelf=model.folder).labels == ()
+
+
+def test_class_names_can_be_given(model: Commands, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("rot\ngrün\nblau\n", encoding="utf-8")
+    said = model("add", classifier(tmp_path / "c.onnx"), "--labels", tmp_path / "names.txt")
+    assert "  classes: 3 (rot, grün, blau)\n" in said.out
+    assert package.find("c", base_dir=tmp_path, shelf=model.folder).labels == ("rot", "grün", "blau")
+
+
+def test_too_few_class_names_are_refused_and_nothing_is_installed(model: Commands, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("rot\n", encoding="utf-8")
+    said = model("add", classifier(tmp_path / "c.onnx"), "--labels", tmp_path / "names.txt")
+    assert said.code == 1
+    assert "finds 3 classes but 1 labels are given" in said.err
+    assert model.litter() == []
+    assert Shelf(model.folder).names() == []
+
+
+def test_the_same_file_is_installed_once(model: Commands, tmp_path: Path) -> None:
+    file = classifier(tmp_path / "colours.onnx")
+    model("add", file)
+    said = model("add", file)
+    assert (said.code, said.out.splitlines()[-1]) == (0, "It is installed already: colours@1")
+    again = model("add", shutil.copy(file, tmp_path / "copy.onnx"))
+    assert again.out.splitlines()[-1] == "It is installed already: colours@1"
+    assert Shelf(model.folder).names() == ["colours"]
+
+
+def test_the_same_file_with_other_class_names_is_another_version(model: Commands, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("rot\ngruen\nblau\n", encoding="utf-8")
+    file = classifier(tmp_path / "colours.onnx")
+    model("add", file)
+    said = model("add", file, "--labels", tmp_path / "names.txt")
+    assert f"colours@2 is installed in {model.folder}, beside colours@1, which stays in use" in said.out
+    assert "  vedette model use colours@2\n" in said.out
+    shelf = Shelf(model.folder)
+    assert (shelf.versions("colours"), shelf.current("colours")) == (["1", "2"], "1")
+
+
+def test_another_name_makes_another_package(model: Commands, tmp_path: Path) -> None:
+    file = classifier(tmp_path / "colours.onnx")
+    model("add", file)
+    assert model("add", file, "--name", "paint").code == 0
+    assert Shelf(model.folder).names() == ["colours", "paint"]
+
+
+def test_a_file_s_name_becomes_one_that_a_package_may_have(model: Commands, tmp_path: Path) -> None:
+    assert model("add", classifier(tmp_path / "my model.v2 (best).onnx")).code == 0
+    assert Shelf(model.folder).names() == ["my-model-v2-best"]
+
+
+def test_a_dry_run_says_the_same_and_touches_nothing(model: Commands, tmp_path: Path) -> None:
+    said = model("add", classifier(tmp_path / "colours.onnx"), "--dry-run")
+    assert said.code == 0, said.err
+    assert "classification, 16x16" in said.out
+    assert "installed" not in said.out
+    assert not model.folder.exists()
+
+
+def test_a_picture_of_ones_own_shows_what_it_finds(model: Commands, tmp_path: Path) -> None:
+    green = np.zeros((40, 60, 3), np.uint8)
+    green[..., 1] = 255
+    (tmp_path / "green.jpg").write_bytes(imaging.encode(green, longest_px=60, quality=90).data)
+    said = model("add", classifier(tmp_path / "c.onnx"), "--image", tmp_path / "green.jpg", "--dry-run")
+    assert f"  in {tmp_path}/green.jpg: 1 green\n" in said.out
+
+
+def test_how_training_pictures_were_resized_and_the_licence_are_noted(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "c.onnx"), "--resize", "stretch", "--licence", "MIT")
+    found = package.find("c", base_dir=tmp_path, shelf=model.folder)
+    assert found.input == Input(16, 16, Resize.STRETCH)
+    assert package.about(model.folder / "c" / "1").licence == "MIT"
+
+
+def test_further_files_of_the_model_become_variants(model: Commands, tmp_path: Path) -> None:
+    first, second = classifier(tmp_path / "a.onnx"), classifier(tmp_path / "b.onnx", mark="b")
+    said = model("add", first, "--variant", f"half={second}")
+    assert said.code == 0, said.err
+    assert said.out.count("classification, 16x16") == 2
+    assert package.find("a", base_dir=tmp_path, variant="half", shelf=model.folder).file.name == "b.onnx"
+
+
+@pytest.mark.parametrize(
+    ("variant", "said"),
+    [("half", "give it as WORD=FILE"), ("half=none.onnx", "there is no such file"), ("half=c.onnx", "one name")],
+)
+def test_a_variant_that_is_none_is_refused(
+    variant: str, said: str, *, model: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = model("add", classifier(tmp_path / "c.onnx"), "--variant", variant)
+    assert done.code == 1
+    assert said in done.err
+
+
+def test_a_package_folder_is_installed_as_it_is(model: Commands) -> None:
+    said = model("add", SHAPES, "--name", "figures")
+    assert said.code == 0, said.err
+    assert said.out.count("object-detection, 320x320, runs with tflite") == 2
+    was = document.read(SHAPES / "model.yaml").data
+    now = document.read(model.folder / "figures" / "1" / "model.yaml").data
+    assert now == {**was, "name": "figures"}
+
+
+def test_a_file_beside_a_manifest_that_lists_it_is_what_the_manifest_says(model: Commands, tmp_path: Path) -> None:
+    said = model("add", SHAPES / "shapes_320_float32.tflite", "--name", "figures")
+    assert said.code == 0, said.err
+    found = package.find("figures", base_dir=tmp_path, shelf=model.folder)
+    assert found.labels == ("circle", "square", "triangle", "star")
+    assert found.file.name == "shapes_320_float32.tflite"
+    assert [path.name for path in package.about(model.folder / "figures" / "1").files] == [found.file.name]
+
+
+def test_a_package_whose_file_is_another_is_refused(model: Commands, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SHAPES, tmp_path / "shapes"))
+    with (folder / "shapes_320_float32.tflite").open("ab") as file:
+        file.write(b"x")
+    said = model("add", folder)
+    assert said.code == 1
+    assert "shapes_320_float32.tflite: is not the file model.yaml describes" in said.err
+    assert Shelf(model.folder).names() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("weights.pt", b"x", "is none of .tflite, .onnx, .engine; export the model as one of them"),
+        ("model.onnx", b"not a model", "is not an ONNX model, or is cut short"),
+        ("model.tflite", b"not a model", "is not a TFLite model"),
+    ],
+)
+def test_what_is_no_model_is_refused(name: str, content: bytes, said: str, *, model: Commands, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = model("add", tmp_path / name)
+    assert done.code == 1
+    assert said in done.err
+    assert model.litter() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("none.onnx",), "none.onnx: no such file or folder"),
+        ((".",), ".: has no model.yaml; name a model file"),
+        (("c.onnx", "--name", "a/b"), "'a/b' can be no package's name"),
+        (("c.onnx", "--labels", "none.txt"), "none.txt: cannot be read: No such file or directory"),
+        (("c.onnx", "--image", "none.jpg"), "none.jpg: cannot be read: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_added_is_a_sentence(
+    arguments: tuple[str, ...], said: str, *, model: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    classifier(tmp_path / "c.onnx")
+    done = model("add", *arguments)
+    assert done.code == 1
+    assert said in done.err
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(
+    model: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copyfile(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:10])
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    said = model("add", classifier(tmp_path / "c.onnx"))
+    assert said.code == 1
+    assert said.err.endswith("c.onnx: No space left on device\n")
+    assert model.litter() == []
+
+
+# Class names
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("names.txt", "a cat\n dog \n"),
+        ("names.txt", "\ufeffa cat\r\ndog\r\n".removeprefix("\ufeff")),
+        ("data.yaml", "nc: 2\nnames: [a cat, dog]\n"),
+        ("data.yaml", "names:\n  0: a cat\n  1: dog\n"),
+        ("list.json", '["a cat", "dog"]'),
+        ("labels.json", '{"labels": ["a cat", "dog"]}'),
+        ("coco.json", '{"categories": [{"id": 7, "name": "dog"}, {"id": 2, "name": "a cat"}]}'),
+    ],
+)
+def test_class_names_are_read_from_the_files_people_have(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert labels.read(tmp_path / name) == ("a cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("names.txt", b"", "holds no class names"),
+        ("names.txt", b"a\n\nb\n", "holds no class names"),
+        ("names.txt", b"\xff\xfe", "is not text"),
+        ("names.yaml", b"names: 3\n", "holds no class names"),
+        ("names.yaml", b"names: {1: a, 2: b}\n", "holds no class names"),
+        ("names.yaml", b"names: [\n", "is not valid YAML"),
+        ("coco.json", b'{"categories": [3]}', "its categories are not COCO's"),
+    ],
+)
+def test_class_names_that_are_none_are_a_sentence(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(Exception, match=said):
+        labels.read(tmp_path / name)
+
+
+# Listing, verifying, switching, removing
+
+
+def test_the_list_shows_what_is_installed_and_what_comes_with_the_agent(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "colours.onnx"))
+    model("add", classifier(tmp_path / "other.onnx", mark="2"), "--name", "colours")
+    Shelf(model.folder).note("colours", "2", Standing.REJECTED, reason="finds nothing")
+    said = model("list")
+    rows = [line.split() for line in said.out.splitlines()[2:]]
+    assert rows[0] == ["NAME", "VERSION", "TASK", "INPUT", "RUNTIME", "SIZE", "FROM", "STATE"]
+    assert rows[1][:6] == ["*", "colours", "1", "classification", "16x16", "onnx"]
+    assert rows[1][-2:] == ["colours.onnx", "installed"]
+    assert rows[2][:3] == ["colours", "2", "classification"]
+    assert rows[2][-3:] == ["rejected:", "finds", "nothing"]
+    assert rows[3][:3] == ["*", "shapes", "-"]
+    assert said.code == 0
+
+
+def test_the_list_for_programs_has_the_same(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "colours.onnx"))
+    listed = json.loads(model("list", "--json").out)
+    assert listed["folder"] == str(model.folder)
+    first, second = listed["models"]
+    assert (first["name"], first["version"], first["current"], first["runtimes"]) == ("colours", "1", True, ["onnx"])
+    assert first["size_bytes"] == (tmp_path / "colours.onnx").stat().st_size
+    assert (second["name"], second["state"]) == ("shapes", "with the agent")
+
+
+def test_a_package_that_cannot_be_read_is_listed_as_such(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "colours.onnx"))
+    (model.folder / "colours" / "1" / "model.yaml").write_text("labels: 3\n", encoding="utf-8")
+    said = model("list")
+    assert said.code == 1
+    assert "cannot be used" in said.out
+    assert "colours@1: " in said.out
+    assert "model.yaml:1: labels: should be a list" in said.out
+
+
+def test_verifying_runs_everything_there_is(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "colours.onnx"))
+    said = model("verify")
+    assert (said.code, said.out) == (0, "ok    colours@1\nok    shapes\n")
+
+
+def test_verifying_names_what_is_wrong(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "colours.onnx"))
+    model("add", classifier(tmp_path / "other.onnx", mark="2"))
+    file = model.folder / "colours" / "1" / "colours.onnx"
+    file.write_bytes(file.read_bytes()[:-1])
+    said = model("verify")
+    assert said.code == 1
+    assert said.out.splitlines()[0].startswith(f"FAIL  colours@1: {file}: is not the file model.yaml describes")
+    assert said.out.splitlines()[1:] == ["ok    other@1", "ok    shapes"]
+    assert model("verify", "other").code == 0
+    assert model("verify", "colours").code == 1
+
+
+def test_verifying_finds_a_file_that_is_as_installed_and_does_not_run(model: Commands) -> None:
+    with Shelf(model.folder).stage() as staged:
+        (staged / "broken.onnx").write_bytes(b"x")
+        (staged / "model.yaml").write_text("name: broken\nfile: broken.onnx\n", encoding="utf-8")
+        Shelf(model.folder).install(staged, "broken")
+    said = model("verify", "broken")
+    assert said.code == 1
+    assert "FAIL  broken@1: " in said.out
+    assert "is not an ONNX model" in said.out
+
+
+def test_another_version_is_used_when_asked_for(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "c.onnx"))
+    model("add", classifier(tmp_path / "d.onnx", mark="2"), "--name", "c")
+    assert model("use", "c@2").out == "c@2 is used now; before it was 1\n"
+    assert package.find("c", base_dir=tmp_path, shelf=model.folder).version == "2"
+    assert model("use", "c@2").out == "c@2 is used now, as before\n"
+    assert "say which version, as NAME@VERSION" in model("use", "c").err
+    assert "c has no version 9; it has 1, 2, of which 2 is in use" in model("use", "c@9").err
+
+
+def test_versions_and_packages_are_removed(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "c.onnx"))
+    model("add", classifier(tmp_path / "d.onnx", mark="2"), "--name", "c")
+    assert "c@1 is in use" in model("remove", "c@1").err
+    assert model("remove", "c@2").out == f"c@2 removed from {model.folder}\n"
+    assert model("remove", "c").out == f"c (1 version) removed from {model.folder}\n"
+    assert Shelf(model.folder).names() == []
+    assert "no package c is installed" in model("remove", "c").err
+
+
+# Where packages are
+
+
+def test_the_state_folder_is_the_user_s_own_where_that_has_packages_else_the_service_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, service = tmp_path / "own", tmp_path / "service"
+    monkeypatch.setattr("agent.model.session.SERVICE_STATE", service)
+    assert state_folder(None, own) == own
+    service.mkdir()
+    assert state_folder(None, own) == service
+    (own / "models").mkdir(parents=True)
+    assert state_folder(None, own) == own
+    assert state_folder(tmp_path / "given", own) == tmp_path / "given"
+
+
+def test_an_installed_name_with_no_state_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        package.find("colours", base_dir=tmp_path)
