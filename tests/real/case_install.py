@@ -52,7 +52,20 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     folder = tmp_path_factory.mktemp("install")
     for version, crashes in (("1.0.0", False), ("1.1.0", False), ("1.2.0", True)):
         wheel_of(folder, version, crashes=crashes)
-    bind = {folder / "wheels": "/srv/vedette", STOCK / "wheels": "/srv/wheels", CHECKOUT / "scripts": "/srv/scripts"}
+    (folder / "deb").mkdir()
+    built = subprocess.run(
+        [CHECKOUT / "scripts" / "build-deb", "--wheelhouse", STOCK / "wheels"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shutil.copy(CHECKOUT / built.stdout.strip(), folder / "deb" / "vedette.deb")
+    bind = {
+        folder / "deb": "/srv/deb",
+        folder / "wheels": "/srv/vedette",
+        STOCK / "wheels": "/srv/wheels",
+        CHECKOUT / "scripts": "/srv/scripts",
+    }
     made = Box(folder, bind=bind, tree=STOCK / "debian")
     try:
         made.boot()
@@ -151,3 +164,15 @@ def test_uninstalling_keeps_configuration_and_results(box: Box) -> None:
 def test_purging_leaves_nothing(box: Box) -> None:
     assert install(box, "--uninstall", "--purge").returncode == 0
     assert box.run("sh", "-c", "ls -d /etc/vedette /var/lib/vedette /var/lib/private/vedette", check=False) == ""
+
+
+def test_the_debian_package_installs_the_same_without_a_network_and_goes_again(box: Box) -> None:
+    done = box.tried("dpkg", "--install", "/srv/deb/vedette.deb", limit_s=STEP_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert version_that_runs(box)
+    wait_until(lambda: box.read(RESULTS).count("\n") > 5, "results")
+    box.run("dpkg", "--remove", "vedette")
+    assert shown(box, "LoadState") == "not-found"
+    assert box.read(RESULTS), "results stay"
+    box.run("dpkg", "--purge", "vedette")
+    assert box.run("sh", "-c", "ls -d /etc/vedette /var/lib/vedette /opt/vedette", check=False) == ""

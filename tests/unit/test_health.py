@@ -29,7 +29,9 @@ class Bench:
         shared = Shared(self.clock, bell, lanes, [], Identity("porch", "boot"), 0.5, uplink=self.uplink)
         self.camera = Pipeline("door", ScriptedSource(), shared, ladder=a_ladder())
         outbox, sink = Outbox(None, Limits(), self.clock), stdout.Stdout()
-        self.couriers = couriers = [Courier("mqtt-1", sink, outbox, kinds=frozenset(Kind), states=self.states, clock=self.clock)]
+        self.couriers = couriers = [
+            Courier("mqtt-1", sink, outbox, kinds=frozenset(Kind), states=self.states, clock=self.clock)
+        ]
         self.health = Health("porch", [self.camera], couriers, self.uplink, states=self.states, clock=self.clock)
 
     def told(self) -> list[State]:

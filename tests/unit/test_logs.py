@@ -294,7 +294,7 @@ def test_every_line_for_collectors_is_one_line_without_secrets(form: logs.Format
     logger, stream = collected(form, journal=True)
     logs.hide('p"w d\\')
     try:
-        raise ValueError('token=p"w d\\\nand rtsp://u:hunter2@h/x')
+        int('token=p"w d\\\nand rtsp://u:hunter2@h/x')
     except ValueError:
         logger.exception('a "word" p"w d\\ %s', logs.fields(url="http://u:hunter2@h", key='api_key=abc"'))
     (line,) = stream.getvalue().splitlines()

@@ -23,7 +23,30 @@ from agent.uplink import IN_TIME, LATE, YIELDED
 
 MONITORING = Path(__file__).parents[2] / "config" / "monitoring"
 PAGE = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
-FIELD_NAMES = ["frames_captured_total{camera}", "frames_dropped_total{camera,reason}", "inference_duration_seconds{camera,route}", "result_age_seconds{camera,route}", "route_decisions_total{camera,reason,route}", "cloud_requests_total{outcome}", "cloud_bytes_total{direction}", "link_rtt_seconds", "link_throughput_bytes_per_second", "breaker_state{state}", "outbox_records{sink}", "outbox_bytes{sink}", "outbox_dropped_total{reason,sink}", "sink_publish_total{outcome,sink}", "camera_up{camera}", "camera_reconnects_total{camera}", "soc_temperature_celsius{zone}", "throttled{reason}", "clock_synchronized", "budget_used_ratio{window}", "watchdog_pings_total", "build_info{agent,python,version}"]
+FIELD_NAMES = (
+    "frames_captured_total{camera}",
+    "frames_dropped_total{camera,reason}",
+    "inference_duration_seconds{camera,route}",
+    "result_age_seconds{camera,route}",
+    "route_decisions_total{camera,reason,route}",
+    "cloud_requests_total{outcome}",
+    "cloud_bytes_total{direction}",
+    "link_rtt_seconds",
+    "link_throughput_bytes_per_second",
+    "breaker_state{state}",
+    "outbox_records{sink}",
+    "outbox_bytes{sink}",
+    "outbox_dropped_total{reason,sink}",
+    "sink_publish_total{outcome,sink}",
+    "camera_up{camera}",
+    "camera_reconnects_total{camera}",
+    "soc_temperature_celsius{zone}",
+    "throttled{reason}",
+    "clock_synchronized",
+    "budget_used_ratio{window}",
+    "watchdog_pings_total",
+    "build_info{agent,python,version}",
+)
 """What operators know from elsewhere; each with its labels."""
 
 

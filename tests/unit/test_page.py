@@ -35,7 +35,7 @@ from agent.page_options import PageConfig
 from agent.ports import Context
 from agent.readiness import Watched
 
-TOKEN = "correct-horse-battery"
+TOKEN = "correct-horse-battery"  # noqa: S105 - of this test alone
 PERSON = Prediction(30.0, 24.0, 20.0, 20.0, 0.9, "person", 0)
 CLOCK = SystemClock()
 
@@ -122,7 +122,7 @@ def guarded(folder: Path, **more: object) -> Served:
 
 
 def test_a_page_that_others_can_reach_needs_a_token() -> None:
-    with pytest.raises(ValueError, match="others can reach 0.0.0.0: give token"):
+    with pytest.raises(ValueError, match=r"others can reach 0\.0\.0\.0: give token"):
         PageConfig(host="0.0.0.0")  # noqa: S104 - it must be refused
     assert PageConfig(host="::1").host == "::1"
     assert PageConfig(host="localhost").host == "127.0.0.1"
