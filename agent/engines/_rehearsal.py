@@ -8,6 +8,7 @@ Used by the one thread of the local lane, while it opens the engine; `main` is t
 import hashlib
 import importlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +83,7 @@ def main(task: Mapping[str, Any]) -> int:
     load = importlib.import_module(f"agent.engines.{task['runtime']}").load
     context = Context("trial", clock, file.parent, file.parent, trial=True)
 
+    @cache
     def run_s(count: int) -> float:
         _child.say({"doing": f"{count} threads"})
         return _run_s(load, found, count, context)

@@ -176,7 +176,7 @@ def test_a_manifest_with_several_mistakes_has_one_line(tmp_path: Path) -> None:
     (tmp_path / "birds" / "model.yaml").write_text("name: 5\nlabels: robin\n", encoding="utf-8")
     found = of_engine(tmp_path, "local: {type: tflite, model: birds}")
     assert not found.fine
-    assert found.text.count("model.yaml") == 3
+    assert found.text.count("birds/model.yaml:") == 3
 
 
 def test_an_api_that_works_says_which_and_its_time(tmp_path: Path) -> None:

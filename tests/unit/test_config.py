@@ -195,7 +195,7 @@ f.yaml:9: sinks: needs at least one item
 f.yaml:11: routing.deadline_ms: should be greater than or equal to 50 (it is 5)
 f.yaml:12: routing.mode: 'atuo' is unknown; did you mean auto? Allowed: auto, local_only, cloud_only
 f.yaml:13: loging: there is no such key here; did you mean log? Allowed: agent, backfill, cameras, engines, \
-log, routing, sinks, snapshots
+log, page, routing, sinks, snapshots
 """
     assert list(problems(text)) == expected.splitlines()
 

@@ -1,7 +1,7 @@
 """Stands in for TensorRT where there is no NVIDIA GPU: those calls of its Python API that the agent makes.
 
 An engine is the .onnx file with a header, and ONNX Runtime runs it, so that real weights pass through the agent's own
-code. The names, arguments and kinds of results are those of the real bindings (8.6, 10.3, 10.13 and 11.4 were read).
+code. The names, arguments and kinds of results are those of the real bindings (8.6, 10.13 and 11.4 were read).
 Variables of the environment say what it shall be like:
 STANDIN_TENSORRT: the version; 8 has no monitor, 11 no precision flags. STANDIN_BUILD: how a build goes, see Builder.
 STANDIN_CUDA: the library that stands in for the GPU's driver.
