@@ -27,7 +27,7 @@ UNIT_DIR=/etc/systemd/system
 STATE_DIR=/var/lib/vedette
 COMMAND=/usr/local/bin/vedette
 STEADY_S=10  # of these seconds, none may bring a restart
-NEED_MB=1000 # a version takes about 600 while it is built
+NEED_MB=1000 # a version takes about 450, and pip as much again while it builds it
 
 say() { echo "vedette: $*"; }
 fail() { echo "vedette: $*" >&2; exit 1; }

@@ -1,5 +1,7 @@
 """What every test may use: the shared test data, where it is there."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,3 +18,15 @@ def shared() -> Path:
     if not (_BESIDE / "models").is_dir():
         pytest.skip(f"needs the test data folder {_BESIDE} (real YOLOv8 models and videos), which is not here")
     return _BESIDE
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """What a command sets up for its own log lines ends with the test that ran it."""
+    loggers = logging.getLogger(), logging.getLogger("agent")
+    levels, handlers = [logger.level for logger in loggers], list(loggers[0].handlers)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    kept = [each for each in loggers[0].handlers if each in handlers or type(each).__module__.startswith("_pytest")]
+    loggers[0].handlers[:] = kept
