@@ -6,12 +6,7 @@ from typing import Final
 from agent import imaging
 from agent.config import Config
 from agent.loop import Loop, Stage
-from agent.metrics import Metrics
 from agent.page.gallery import Gallery
-from agent.page.gate import Gate
-from agent.page.server import Page, Terms
-from agent.page.site import POLICY, Site
-from agent.page.studio import Studio
 from agent.page_options import PageConfig
 from agent.ports import Context
 from agent.readiness import Readiness, Watched
@@ -38,6 +33,13 @@ def stage(options: PageConfig, context: Context, seen: Gallery, watched: Watched
     Raises:
         ConfigError: the token cannot be read, or is too short.
     """
+    # Its libraries take a tenth of a second to load, which an agent without a page does not wait for.
+    from agent.metrics import Metrics
+    from agent.page.gate import Gate
+    from agent.page.server import Page, Terms
+    from agent.page.site import POLICY, Site
+    from agent.page.studio import Studio
+
     readiness, clock = Readiness(watched), context.clock
     develop = partial(imaging.snapshot, longest_px=options.longest_px, quality=_QUALITY)
     studio = Studio(seen, develop, clock)

@@ -13,11 +13,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-
-import certifi
-import httpx
 
 from agent.clock import Clock
 from agent.engines import _causes
@@ -26,7 +23,11 @@ from agent.model import words
 from agent.model.meter import Meter
 from agent.trust import tls_context
 
-_TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
+if TYPE_CHECKING:
+    import httpx
+
+_CONNECT_S: Final = 15.0
+_SILENCE_S: Final = 30.0
 """Of each step. A server that gives nothing for so long is asked anew."""
 _ANSWER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 _PIECE_BYTES: Final = 65_536
@@ -82,11 +83,15 @@ class Web:
 
     def __init__(self, clock: Clock, *, ca_file: Path | None = None) -> None:
         """`ca_file`: a PEM file of a CA to trust in place of the system's. Raises ConfigError."""
+        import certifi
+        import httpx
+
         context = tls_context(ca_file, key="ca_file")
         if ca_file is None:
             context.load_verify_locations(certifi.where())
+        timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
         self._clock = clock
-        self._client = httpx.Client(verify=context, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"})
+        self._client = httpx.Client(verify=context, timeout=timeout, headers={"Accept-Encoding": "identity"})
         self._anything_came = False
 
     def close(self) -> None:
@@ -211,7 +216,7 @@ def digest_of(file: Path, algorithm: str) -> str:
     return digest.hexdigest()
 
 
-def _extent(response: httpx.Response, wanted: Wanted, there_bytes: int) -> tuple[int, int | None]:
+def _extent(response: "httpx.Response", wanted: Wanted, there_bytes: int) -> tuple[int, int | None]:
     """Where what follows belongs in the file, and how large that will be; None: nobody says.
 
     Raises _Broken, AgentError: what follows is no part of it.
@@ -257,6 +262,8 @@ def _limited(pieces: Iterable[bytes], url: str) -> bytes:
 @contextlib.contextmanager
 def _translated(url: str) -> Iterator[None]:
     """What httpx raises, as ours. Raises _Broken, AgentError."""
+    import httpx
+
     host = _host(url)
     try:
         yield
