@@ -51,15 +51,27 @@ def test_a_damaged_model_ends_the_start(content: bytes, said: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("yolov8n-pose_224_dynamic_int8.tflite", "not an object detector"),
-        ("yolov8n-seg_320_float32_nchw.tflite", "classes but 80 labels"),
-        ("yolov8n_320.onnx", "is not a TFLite model"),
+        ("yolov8n-pose_224_dynamic_int8.tflite", "its outputs [1, 56, 1029] are those of keypoint-detection"),
+        ("yolov8n-seg_320_float32_nchw.tflite", "are those of instance-segmentation"),
     ],
 )
-def test_a_model_of_another_kind_is_refused(model: str, said: str, shared: Path, tmp_path: Path) -> None:
-    code, stderr = run(tmp_path, model=str(shared / "models" / model))
+def test_a_model_that_is_not_what_its_package_says_is_refused(
+    model: str, said: str, shared: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / model).symlink_to(shared / "models" / model)
+    manifest = f"name: birds\ntask: object-detection\nfile: {model}\n"
+    (tmp_path / "birds" / "model.yaml").write_text(manifest, encoding="utf-8")
+    code, stderr = run(tmp_path, model="birds")
     assert code == 78
+    assert "is said to be for object-detection" in stderr
     assert said in stderr
+
+
+def test_a_model_for_another_runtime_is_refused(shared: Path, tmp_path: Path) -> None:
+    code, stderr = run(tmp_path, model=str(shared / "models" / "yolov8n_320.onnx"))
+    assert code == 78
+    assert "is not a TFLite model" in stderr
 
 
 def test_a_model_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
