@@ -22,13 +22,11 @@ from agent.rollout.references import References
 from agent.rollout.rollout import Plan, Rollout
 from agent.rollout.switch import Switch, Version
 from agent.router import Mode
-from agent.shelf import Shelf, is_name
+from agent.shelf import MODELS, Shelf, is_name
 from agent.stamp import boot_id
 
 STOP_S: Final = 1.0
 """How long its part of a stop may take."""
-SHELF: Final = "models"
-"""Installed packages, in the state folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ def prepare(config: Config, context: Context) -> Following | None:
     None: the on-device model is no installed package, or is pinned to one version.
     """
     options = config.engines.local
-    shelf = Shelf(context.state_dir / SHELF, context.clock)
+    shelf = Shelf(context.state_dir / MODELS, context.clock)
     package = None if options is None else _followed(options, shelf, context)
     if options is None or package is None:
         return None

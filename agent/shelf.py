@@ -29,6 +29,8 @@ from agent.clock import Clock, SystemClock
 from agent.errors import AgentError
 from agent.folder import make_folder, sync_folder, write_whole
 
+MODELS: Final = "models"
+"""The folder of installed packages inside of the state folder."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _CURRENT: Final = "current"

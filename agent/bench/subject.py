@@ -10,6 +10,7 @@ from agent.config import Config
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.options import Options
+from agent.shelf import MODELS
 
 RUNTIMES: Final = {".tflite": "tflite", ".onnx": "onnx", ".engine": "tensorrt"}
 """Which engine runs a model file, by its ending."""
@@ -80,7 +81,7 @@ def of_model(model: str, setting: Setting, *, variant: str | None = None, base_d
     Raises ConfigError: there is none, or no engine of this build runs it.
     """
     base_dir = base_dir or Path.cwd()
-    found = package.find(model, base_dir=base_dir, variant=variant, shelf=setting.state_dir / "models")
+    found = package.find(model, base_dir=base_dir, variant=variant, shelf=setting.state_dir / MODELS)
     runtime = RUNTIMES.get(found.file.suffix.lower())
     if runtime is None or runtime not in plugins.names("engines"):
         endings = ", ".join(ending for ending, name in RUNTIMES.items() if name in plugins.names("engines"))

@@ -20,6 +20,7 @@ from agent.options import Confidence
 from agent.options import Options as BaseOptions
 from agent.package import ModelPackage
 from agent.ports import Card, Context
+from agent.shelf import MODELS
 
 Load: TypeAlias = Callable[[ModelPackage, int, Context], Runtime]
 """Makes a runtime of a model file, with so many CPU threads. Raises EngineBroken."""
@@ -83,7 +84,7 @@ class Local:
     def open(self) -> None:
         """Load the model, learn how it reads and writes, and run it so that no frame pays for the first run."""
         context, options = self._context, self._options
-        shelf = context.state_dir / "models"
+        shelf = context.state_dir / MODELS
         found = package.find(options.model, base_dir=context.base_dir, variant=options.variant, shelf=shelf)
         self.model = f"{found.name}@{found.version}" if found.version else found.name
         best = self._rehearse(found, context) if self._rehearse else _threads.candidates()[-1]

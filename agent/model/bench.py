@@ -9,8 +9,9 @@ from typing import Final
 from agent import package
 from agent.bench import command
 from agent.bench.subject import Setting, Subject, of_model
-from agent.model.session import MODELS, Commands, Session
+from agent.model.session import Commands, Session
 from agent.package import MANIFEST
+from agent.shelf import MODELS
 
 _THREADS: Final = (1, 2, 4)
 

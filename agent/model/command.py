@@ -14,7 +14,8 @@ from agent import logs
 from agent.clock import SystemClock
 from agent.model import add, bench, evaluate, get, listing, pull, remove, use, verify
 from agent.model.meter import Meter
-from agent.model.session import MODELS, SERVICE_STATE, Commands, Session, state_folder
+from agent.model.session import SERVICE_STATE, Commands, Session, state_folder
+from agent.shelf import MODELS
 
 
 class Command(Protocol):

@@ -8,9 +8,10 @@ from typing import Any, Final, Protocol
 from agent import config, imaging, package, plugins
 from agent.errors import AgentError, EngineUnavailable
 from agent.flow import Answer, Frame, Picture, Pixels
-from agent.model.session import MODELS, Session
+from agent.model.session import Session
 from agent.model.trial import options_for, runtime_of
 from agent.ports import Card, Described
+from agent.shelf import MODELS
 
 HOSTED: Final = "hosted"
 """In place of a model's name: the hosted API of the configuration."""

@@ -13,15 +13,13 @@ from agent.clock import Clock
 from agent.errors import AgentError
 from agent.model.meter import Meter
 from agent.ports import Context
-from agent.shelf import Shelf
+from agent.shelf import MODELS, Shelf
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
 DONE: Final = 0
 FAILED: Final = 1
 SERVICE_STATE: Final = Path("/var/lib/vedette")
 """Where the systemd unit has its state."""
-MODELS: Final = "models"
-"""The shelf's folder in a state folder."""
 
 
 @dataclass(frozen=True, slots=True)

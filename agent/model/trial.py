@@ -9,14 +9,13 @@ from typing import Any, Final
 import numpy as np
 
 from agent import imaging, plugins
+from agent.bench.subject import RUNTIMES
 from agent.errors import AgentError
 from agent.flow import Answer, Frame, Pixels, Route
 from agent.model.session import Session
 from agent.options import Options
 from agent.ports import Card, Described
 
-RUNTIMES: Final = {".tflite": "tflite", ".onnx": "onnx", ".engine": "tensorrt"}
-"""The engine's type by the file's suffix."""
 _ALSO: Final = {"onnx": "tensorrt"}
 """Which other engine takes the same files, if its library alone is there."""
 _LIBRARIES: Final = {"onnx": "onnxruntime", "tensorrt": "tensorrt"}
