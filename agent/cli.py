@@ -7,28 +7,21 @@ import logging
 import math
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Final
 
 _EXIT_INTERRUPTED = 130
 """What a shell expects after Ctrl-C: 128 and the signal's number."""
 try:
     import agent
-    from agent import app, backlog, check, config, demo, logs, model, sdnotify
-    from agent.bench import command as bench
+    from agent import app, config, demo, logs, sdnotify
     from agent.config import Config
     from agent.console import Terminal, ensure_streams, progress_on, say, summary
-    from agent.doctor import command as doctor
-    from agent.emulator import command as emulator
     from agent.errors import AgentError, ConfigError
-    from agent.explain import command as explain
-    from agent.model.session import state_folder
-    from agent.simulator import command as simulate
 except KeyboardInterrupt:  # this takes a while
     sys.exit(_EXIT_INTERRUPTED)
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
 _log = logging.getLogger(__name__)
 _SUMMARY_EVERY_S = 10.0
 
@@ -61,6 +54,19 @@ def _tell(problems: Sequence[str]) -> None:
             print(logs.redact(problem), file=sys.stderr, flush=True)  # noqa: T201 - for the person at the terminal
 
 
+class _Command(argparse.ArgumentParser):
+    """Learns its arguments, and imports what they need, once it is the command that was given: `run` starts sooner."""
+
+    fill: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # noqa: ANN401 - as typeshed has it
+        """As its base class does."""
+        if self.fill is not None:
+            self.fill(self)
+            self.fill = None
+        return super().parse_known_args(args, namespace)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vedette",
@@ -69,60 +75,98 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"vedette {agent.__version__}")
     parser.set_defaults(exit_if_wrong=app.EXIT_CONFIG)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    _add_agent(commands)
-    _add_tools(commands)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Command)
+    for name, (words, fill) in _COMMANDS.items():
+        commands.add_parser(name, help=words).fill = fill
     return parser
 
 
-def _add_agent(commands: Commands) -> None:
-    """What a device needs."""
-    run = commands.add_parser(
-        "run", help="run the agent", description="Run until stopped, or the last camera has ended."
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Run until stopped, or the last camera has ended."
+    parser.add_argument(
+        "config", nargs="?", type=Path, help="the YAML file; left out: a demonstration that needs nothing"
     )
-    run.add_argument("config", nargs="?", type=Path, help="the YAML file; left out: a demonstration that needs nothing")
-    run.add_argument("--seconds", type=_positive, metavar="N", help="stop after N seconds")
-    run.set_defaults(command=_run)
-
-    checks = commands.add_parser("check", help="check a configuration", description="Check a configuration file.")
-    checks.add_argument("config", type=Path, help="the YAML file")
-    checks.add_argument("--probe", action="store_true", help="also use every camera, model, API and sink once")
-    checks.set_defaults(command=_check)
-
-    doctors = commands.add_parser("doctor", help="look at all that the agent needs on this device, and say what to do")
-    doctor.add_arguments(doctors, say, app.state_dir)
-
-    outbox = commands.add_parser("outbox", help="see, export, send again or throw away what waits for a sink")
-    backlog.add_arguments(outbox, say, app.state_dir)
-    outbox.set_defaults(exit_if_wrong=app.EXIT_FAILED)  # it reads no configuration
-
-    models = commands.add_parser("model", help="install, list, check, fetch or remove on-device models")
-    model.add_arguments(models, say, app.state_dir)
-    models.set_defaults(exit_if_wrong=app.EXIT_FAILED)
+    parser.add_argument("--seconds", type=_positive, metavar="N", help="stop after N seconds")
+    parser.set_defaults(command=_run)
 
 
-def _add_tools(commands: Commands) -> None:
-    """What helps to try, to understand and to configure it."""
-    emulate = commands.add_parser("emulate", help="serve an emulated hosted API on this machine")
-    emulator.add_arguments(emulate)
-    emulate.set_defaults(command=_emulate)
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Check a configuration file."
+    parser.add_argument("config", type=Path, help="the YAML file")
+    parser.add_argument("--probe", action="store_true", help="also use every camera, model, API and sink once")
+    parser.set_defaults(command=_check)
 
-    explains = commands.add_parser("explain", help="say why the frames of a results file went where they went")
-    explain.add_arguments(explains)
-    explains.set_defaults(command=explain.run, exit_if_wrong=app.EXIT_FAILED)  # it reads no configuration
 
-    benches = commands.add_parser("bench", help="measure how long each engine takes for a frame on this machine")
-    bench.add_arguments(benches, say, lambda given: state_folder(given, app.state_dir()))
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    from agent.doctor import command
 
-    simulates = commands.add_parser("simulate", help="try the router on recorded or made-up links")
-    simulate.add_arguments(simulates)
-    simulates.set_defaults(command=simulate.run, exit_if_wrong=app.EXIT_FAILED)  # nor does this
+    command.add_arguments(parser, say, app.state_dir)
 
-    schema = commands.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
-    schema.set_defaults(command=_schema)
-    version = commands.add_parser("version", help="print the version")
-    version.set_defaults(command=_version)
+
+def _add_outbox(parser: argparse.ArgumentParser) -> None:
+    from agent import backlog
+
+    backlog.add_arguments(parser, say, app.state_dir)
+    parser.set_defaults(exit_if_wrong=app.EXIT_FAILED)  # it reads no configuration
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    from agent import model
+
+    model.add_arguments(parser, say, app.state_dir)
+    parser.set_defaults(exit_if_wrong=app.EXIT_FAILED)  # nor do these
+
+
+def _add_emulate(parser: argparse.ArgumentParser) -> None:
+    from agent.emulator import command
+
+    command.add_arguments(parser)
+    parser.set_defaults(command=_emulate)
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    from agent.explain import command
+
+    command.add_arguments(parser)
+    parser.set_defaults(command=command.run, exit_if_wrong=app.EXIT_FAILED)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    from agent.bench import command
+    from agent.model.session import state_folder
+
+    command.add_arguments(parser, say, lambda given: state_folder(given, app.state_dir()))
+
+
+def _add_simulate(parser: argparse.ArgumentParser) -> None:
+    from agent.simulator import command
+
+    command.add_arguments(parser)
+    parser.set_defaults(command=command.run, exit_if_wrong=app.EXIT_FAILED)
+
+
+def _add_schema(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_schema)
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_version)
+
+
+_COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
+    "run": ("run the agent", _add_run),
+    "check": ("check a configuration", _add_check),
+    "doctor": ("look at all that the agent needs on this device, and say what to do", _add_doctor),
+    "outbox": ("see, export, send again or throw away what waits for a sink", _add_outbox),
+    "model": ("install, list, check, fetch or remove on-device models", _add_model),
+    "emulate": ("serve an emulated hosted API on this machine", _add_emulate),
+    "explain": ("say why the frames of a results file went where they went", _add_explain),
+    "bench": ("measure how long each engine takes for a frame on this machine", _add_bench),
+    "simulate": ("try the router on recorded or made-up links", _add_simulate),
+    "schema": ("print the JSON Schema of the configuration, for editors", _add_schema),
+    "version": ("print the version", _add_version),
+}
+"""What a device needs comes first; then what helps to try, to understand and to configure it."""
 
 
 def _positive(text: str) -> float:
@@ -193,6 +237,8 @@ def _teller(terminal: Terminal) -> Callable[[app.Agent], str]:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from agent import check
+
     settings = config.load(options.config)
     say(f"ok    {options.config}: {len(settings.cameras)} camera(s), routing {settings.mode.value}")
     if not options.probe:
@@ -209,6 +255,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _emulate(options: argparse.Namespace) -> int:
+    from agent.emulator import command as emulator
+
     logs.setup(sys.stderr, level="info", with_time=True)
     emulator.serve(emulator.settings_from(options))
     return app.EXIT_DONE
