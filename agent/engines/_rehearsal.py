@@ -42,8 +42,7 @@ def threads(found: ModelPackage, runtime: str, version: str, context: Context) -
     known = _threads.known(context.state_dir, name)
     if known or (known is not None and _threads.busy()):
         return known or _threads.candidates()[-1]
-    count = _tried(found, runtime, context)
-    learnt = _threads.UNMEASURED if _threads.busy() else count
+    learnt = _tried(found, runtime, context)
     if not context.trial:
         _threads.keep(context.state_dir, name, learnt)
     return learnt or _threads.candidates()[-1]
@@ -75,7 +74,10 @@ def _tried(found: ModelPackage, runtime: str, context: Context) -> int:
 
 
 def main(task: Mapping[str, Any]) -> int:
-    """In the other process: run the model with each number of threads; the best one. Raises EngineBroken."""
+    """In the other process: run the model with each number of threads; the best one. Raises EngineBroken.
+
+    UNMEASURED where others want the cores: it runs, and that is all that can be learnt now.
+    """
     clock = SystemClock()
     size = task["size"]
     file = Path(task["file"])
@@ -89,9 +91,10 @@ def main(task: Mapping[str, Any]) -> int:
         return _run_s(load, found, count, context)
 
     counts = _threads.candidates()
+    busy = _threads.busy()
     if run_s(counts[-1]) > _SLOW_RUN_S:
         return counts[-1]  # so slow a model wants all that there is
-    return _threads.fastest(counts, run_s)
+    return _threads.UNMEASURED if busy else _threads.fastest(counts, run_s)
 
 
 def _run_s(load: Any, found: ModelPackage, count: int, context: Context) -> float:  # noqa: ANN401 - see _local.Load
