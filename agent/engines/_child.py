@@ -119,18 +119,22 @@ def _started(module: str, task: Mapping[str, Any], memory_bytes: int) -> "Iterat
         )
     except OSError as error:
         raise EngineBroken(f"no process could be started for it: {error.strerror}") from error
-    with process:
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in a driver goes when that lets it
+            process.wait(_KILL_S)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _fate(code: int | None, last_words: str) -> str:
     """How it ended without a word, for people."""
     if code is not None and code < 0:
         how = f"crashed the runtime ({signal.strsignal(-code) or -code})"
+        how += "; likely because the device ran out of memory" if -code == signal.SIGKILL else ""
     else:
         how = f"ended the process that tried it (code {code})"
     said = " ".join(last_words.split("Fatal Python error", maxsplit=1)[0].split())[-300:]

@@ -23,7 +23,7 @@ from agent.ports import Card, Context
 from agent.shelf import MODELS
 
 Load: TypeAlias = Callable[[ModelPackage, int, Context], Runtime]
-"""Makes a runtime of a model file, with so many CPU threads. Raises EngineBroken."""
+"""Makes a runtime of a model file, with so many CPU threads if it runs on the CPU. Raises EngineBroken."""
 Rehearse: TypeAlias = Callable[[ModelPackage, Context], int]
 """Tries a model file before the agent loads it; the number of CPU threads that suits it. Raises EngineBroken."""
 _log = logging.getLogger(__name__)
@@ -40,9 +40,6 @@ class LocalOptions(BaseOptions):
     masks: Literal["polygon", "rle"] = Field(
         "polygon", description="how an object's mask is given: polygon, its outline; rle, COCO's run lengths"
     )
-    threads: int | None = Field(
-        None, ge=1, le=64, description="CPU threads; left out: as many as are fastest here, at most 4, measured once"
-    )
 
     @property
     def wanted(self) -> _yolo.Wanted:
@@ -50,6 +47,14 @@ class LocalOptions(BaseOptions):
         return _yolo.Wanted(
             self.confidence, self.overlap, keypoint_confidence=self.keypoint_confidence, as_runs=self.masks == "rle"
         )
+
+
+class CpuOptions(LocalOptions):
+    """What an engine on the CPU is told besides."""
+
+    threads: int | None = Field(
+        None, ge=1, le=64, description="CPU threads; left out: as many as are fastest here, at most 4, measured once"
+    )
 
 
 class Local:
@@ -88,8 +93,8 @@ class Local:
         found = package.find(options.model, base_dir=context.base_dir, variant=options.variant, shelf=shelf)
         self.model = f"{found.name}@{found.version}" if found.version else found.name
         best = self._rehearse(found, context) if self._rehearse else _threads.candidates()[-1]
-        threads = options.threads or best
-        self._runtime = self._load(found, threads, context)
+        threads = (options.threads or best) if isinstance(options, CpuOptions) else None
+        self._runtime = self._load(found, threads or best, context)
         self._input = InputWriter(self._runtime, found.input, found.file)
         self._head = self._inspect(found, self._runtime, self._input)
         self.card = self._described(threads)
@@ -103,7 +108,7 @@ class Local:
         loaded = _inspection.Loaded(found.file, writer.width, writer.height, runtime.outputs, runtime.run())
         return _inspection.head_of(loaded, found, _metadata.read(runtime.metadata))
 
-    def _described(self, threads: int) -> Card:
+    def _described(self, threads: int | None) -> Card:
         runtime, writer, head = self._opened()
         nameless = "it carries no class names; put name, file and labels into a model.yaml beside it"
         complaints = (writer.complaint(), None if head.labels else nameless)
@@ -148,8 +153,10 @@ class Local:
 
     def __repr__(self) -> str:
         card = self.card
-        what = "" if card is None else f" {card.task.value} {card.width}x{card.height} {len(card.labels)} classes"
-        return f"<{self._name} {self.model}{what}>"
+        if card is None:
+            return f"<{self._name} {self.model}>"
+        classes = f"{len(card.labels)} classes" if card.labels else "classes without names"
+        return f"<{self._name} {self.model} {card.task.value} {card.width}x{card.height} {classes}>"
 
 
 def _words(tensor: Tensor) -> str:

@@ -39,7 +39,7 @@ _GIVES: Final[Mapping[str, np.dtype[Any]]] = {
 """Types of tensors for which we bring the memory."""
 
 
-class Options(_local.LocalOptions):
+class Options(_local.CpuOptions):
     """An on-device model in an .onnx file."""
 
     type: Literal["onnx"] = Field(

@@ -27,7 +27,7 @@ _MAGIC = b"TFL3"
 _log = logging.getLogger(__name__)
 
 
-class Options(_local.LocalOptions):
+class Options(_local.CpuOptions):
     """An on-device model in a .tflite file."""
 
     type: Literal["tflite"] = Field(description="a .tflite model on this device's CPU")

@@ -46,11 +46,15 @@ def test_the_suite_sees_what_raises_dies_or_eats_memory() -> None:
     [
         ("import os; os.abort()", "crashed the runtime (Aborted)"),
         ("import ctypes; ctypes.string_at(0)", "crashed the runtime (Segmentation fault)"),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "crashed the runtime (Killed); likely because the device ran out of memory",
+        ),
         ("import sys; sys.exit(3)", "ended the process that tried it (code 3)"),
         ("bytearray(3_000_000_000)", "needs more than 300 MB of memory"),
         ("import time; time.sleep(60)", "did not end within 1 s, and was given up"),
     ],
-    ids=["abort", "segfault", "exit", "memory", "hang"],
+    ids=["abort", "segfault", "killed", "exit", "memory", "hang"],
 )
 def test_what_the_trial_process_dies_of_is_an_error_in_words(
     body: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,13 +15,14 @@ from pydantic import BaseModel
 from agent import config, document, plugins
 from agent.backfill.doubt import Doubt, Judge
 from agent.budget import Caps
-from agent.config import BackfillConfig, Config, SnapshotRuleConfig, SnapshotsConfig
+from agent.config import BackfillConfig, Config
 from agent.document import Document, KeyPath
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.mistakes import Mistakes
 from agent.options import Options, OutboxOptions, Secret
 from agent.router import Mode, Prefer
+from agent.snapshot_options import SnapshotRuleConfig, SnapshotsConfig
 from agent.snapshots import album
 from agent.snapshots.trigger import Rule
 
@@ -195,7 +196,7 @@ f.yaml:9: sinks: needs at least one item
 f.yaml:11: routing.deadline_ms: should be greater than or equal to 50 (it is 5)
 f.yaml:12: routing.mode: 'atuo' is unknown; did you mean auto? Allowed: auto, local_only, cloud_only
 f.yaml:13: loging: there is no such key here; did you mean log? Allowed: agent, backfill, cameras, engines, \
-log, page, routing, sinks, snapshots
+log, page, remote, routing, sinks, snapshots
 """
     assert list(problems(text)) == expected.splitlines()
 
@@ -248,6 +249,10 @@ log, page, routing, sinks, snapshots
             "f.yaml:6: engines.local.type: 'tflit' is unknown; did you mean tfl",
         ),
         (GOOD.replace("type: tflite, ", ""), "f.yaml:6: engines.local: needs a type: one of onnx, tensorrt, tflite"),
+        (
+            GOOD.replace("type: tflite,", "type: tensorrt, threads: 2,"),
+            "f.yaml:6: engines.local.threads: there is no such key here",  # a GPU has none to give
+        ),
         (GOOD.replace("coco/7", "yolov8n"), "f.yaml:7: engines.cloud.model: give PROJECT/VERSION"),
         (sink("stdout"), "f.yaml:9: sinks[0]: should be a section"),
         (sink("{typ: stdout}"), f"f.yaml:9: sinks[0]: needs a type: one of {', '.join(plugins.names('sinks'))}"),
@@ -577,7 +582,7 @@ def _outboxes(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_every_other_key_stands_in_the_example(whole: Document) -> None:
     assert set(whole.data) == set(Config.model_fields)
-    for name in ("engines", "routing", "page", "log"):
+    for name in ("engines", "routing", "page", "remote", "log"):
         assert set(whole.data[name]) == set(getattr(config, f"{name.title()}Config").model_fields)
 
 

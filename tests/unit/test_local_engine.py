@@ -15,7 +15,7 @@ from fakes import FakeClock
 from numpy.typing import NDArray
 
 from agent.engines import _masks
-from agent.engines._local import Local, LocalOptions
+from agent.engines._local import CpuOptions, Local
 from agent.engines._runtime import Quantisation, Tensor
 from agent.errors import EngineBroken
 from agent.flow import Answer, Frame, Prediction, Task
@@ -66,7 +66,7 @@ def opened(runtime: Scripted, folder: Path, *, manifest: str = "", **options: An
     def load(_found: ModelPackage, _threads: int, _context: Context) -> Scripted:
         return runtime
 
-    given = LocalOptions(model="m.bin", threads=1, **options)
+    given = CpuOptions(model="m.bin", threads=1, **options)
     engine = Local(given, Context("test", FakeClock(), folder, folder), load, runtime="scripted")
     engine.open()
     return engine
