@@ -35,9 +35,10 @@ from agent.simulator.conditions import Camera, Conditions  # noqa: E402
 from agent.simulator.product import Product  # noqa: E402
 from agent.simulator.scenario import RTT_STEP_S, Scenario, even_rtt, synthetic  # noqa: E402
 from agent.simulator.score import Score, score  # noqa: E402
-from agent.simulator.table import NOTHING, aligned, pooled  # noqa: E402
+from agent.simulator.table import NOTHING, pooled  # noqa: E402
 from agent.simulator.terminal import say  # noqa: E402
 from agent.simulator.world import World  # noqa: E402
+from agent.words import table  # noqa: E402
 
 SEED, FPS, LOCAL_S = 1, 10.0, 0.080
 DEADLINES_S = (0.3, 0.5, 1.0)
@@ -271,7 +272,7 @@ def cells_table(cells: Sequence[Cell]) -> list[str]:
         )
         for cell in cells
     ]
-    return aligned([head, *rows])
+    return table(head, rows, left=(0,))
 
 
 def count(text: str) -> int:
@@ -314,7 +315,7 @@ def measure_all(options: argparse.Namespace) -> int:
     tables[-1][1].extend((*row, "", "", "", "") for row in caps)
     told = [*cells_table(cells), ""] if options.cells else []
     for name, rows in tables:
-        told += aligned([(name, "300 ms", "", "500 ms", "", "1 s", ""), *rows])
+        told += table((name, "300 ms", "", "500 ms", "", "1 s", ""), rows, left=(0,))
     say("\n".join(told))
     return int(any("FAILED" in cell for _, rows in tables for row in rows for cell in row))
 

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from agent.backlog import export, listing, places, purge, replay, sources, words
+from agent import words
+from agent.backlog import export, listing, places, purge, replay, sources
 from agent.backlog.options import MEMORY, add_export, add_list, add_purge, add_replay, add_state
 from agent.backlog.places import Place
 from agent.backlog.reading import Reader

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from agent.backlog import words
+from agent import words
 from agent.backlog.reading import Reader
 from agent.backlog.salvage import salvaged
 from agent.errors import AgentError

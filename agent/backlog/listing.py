@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from agent.backlog import words
+from agent import words
+from agent.backlog import spans
 from agent.backlog.places import Place, in_use
 from agent.backlog.reading import Group, Reader
 from agent.clock import Clock
@@ -80,7 +81,7 @@ def _ago(group: Group | None, which: int, clock: Clock, boot_id: str) -> Ago | N
     if group is None:
         return None
     try:
-        captured_at = words.captured_at(unpack(group.blob)[which].delivery.body)
+        captured_at = spans.captured_at(unpack(group.blob)[which].delivery.body)
     except ParcelError:
         captured_at = None
     return Ago(captured_at, elapsed_s(group.stamp, clock, boot_id))
@@ -93,7 +94,9 @@ def report(state: Path, found: list[Holding]) -> str:
         return f"{head}: none. Nothing waits here, and no agent keeps its state here; another folder: --state"
     agents = {each.place.agent for each in found if each.runs}
     rows = [_row(each, agents) for each in found]
-    lines = words.table(("SINK", "WAITING", "SIZE", "OLDEST", "NEWEST", "REJECTED", "DAMAGED", "AGENT"), rows)
+    lines = words.table(
+        ("SINK", "WAITING", "SIZE", "OLDEST", "NEWEST", "REJECTED", "DAMAGED", "AGENT"), rows, left=(0, 7)
+    )
     notes = [note for each in found for note in _notes(each)]
     waiting = sum(each.waiting for each in found)
     if not waiting and not any(each.problem for each in found):
@@ -121,7 +124,7 @@ def _row(each: Holding, agents: set[str]) -> tuple[str, ...]:
 def _when(ago: Ago | None) -> str:
     if ago is None:
         return _NONE
-    return f"{ago.captured_at or 'unknown'} ({words.span(ago.waits_s)})"
+    return f"{ago.captured_at or 'unknown'} ({spans.span(ago.waits_s)})"
 
 
 def _user(each: Holding, agents: set[str]) -> str:

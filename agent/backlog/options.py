@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from agent.backlog import words
+from agent.backlog import spans
 from agent.backlog.places import SERVICE_STATE
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
@@ -92,7 +92,7 @@ def add_purge(commands: Commands) -> argparse.ArgumentParser:
         "and asks. What the sink has in hand at that moment may still arrive.",
     )
     one.add_argument("sink", metavar="SINK", help=_SINK)
-    one.add_argument("--older-than", type=words.span_s, metavar="SPAN", help="only what has waited so long: 12h, 7d")
+    one.add_argument("--older-than", type=spans.span_s, metavar="SPAN", help="only what has waited so long: 12h, 7d")
     one.add_argument("--camera", metavar="NAME", help="only the records of this camera")
     one.add_argument("--rejected", action="store_true", help="what the sink rejected, in place of what waits")
     one.add_argument("--damaged", action="store_true", help="damaged groups and files, in place of what waits")

@@ -4,8 +4,7 @@ import contextlib
 import sys
 from dataclasses import dataclass
 
-from agent import database
-from agent.backlog import words
+from agent import database, words
 from agent.backlog.places import Place
 from agent.backlog.reading import Reader
 from agent.backlog.replay import discard_hidden

@@ -9,6 +9,7 @@ from agent.bench import machine
 from agent.bench.sample import PERCENTILES, Tally, median_parts, percentiles
 from agent.bench.subject import Subject
 from agent.flow import Route
+from agent.words import table
 
 _HEAD: Final = ("engine", "input", "threads", "end to end ms", "execution ms", "fps", "MB", "frames", "failed")
 _LEGEND: Final = """\
@@ -23,7 +24,11 @@ def text(subjects: Sequence[Subject], tallies: Sequence[Tally], told: dict[str, 
     """Everything for people."""
     rows = [_HEAD, *map(_row, subjects, tallies)]
     notes = [note for pair in zip(subjects, tallies, strict=True) for note in _notes(*pair)]
-    return "\n\n".join("\n".join(part) for part in ([machine.line(told)], _aligned(rows), notes, [_LEGEND]) if part)
+    return "\n\n".join(
+        "\n".join(part)
+        for part in ([machine.line(told)], table(rows[0], rows[1:], left=(0, 1)), notes, [_LEGEND])
+        if part
+    )
 
 
 def _row(subject: Subject, tally: Tally) -> tuple[str, ...]:
@@ -59,16 +64,6 @@ def _notes(subject: Subject, tally: Tally) -> list[str]:
     found += [f"{cold} of its answers came from a model that had to load"] if cold else []
     found += [f"NOT MEASURED TO THE END: {tally.trouble}"] if tally.trouble else []
     return [f"{subject.title_with_threads}: {'; '.join(found)}"] if found else []
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as they must be, the first two to the left."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    return ["  ".join(_cell(*cell) for cell in zip(row, widths, range(len(row)), strict=True)).rstrip() for row in rows]
-
-
-def _cell(text_: str, width: int, place: int) -> str:
-    return text_.rjust(width) if place > 1 else text_.ljust(width)
 
 
 def as_json(subjects: Sequence[Subject], tallies: Sequence[Tally]) -> list[dict[str, Any]]:

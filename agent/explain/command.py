@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent import history
+from agent import history, words
 from agent.chart import timeline
 from agent.errors import AgentError, ChartError, ConfigError
 from agent.explain import figures, moments
@@ -90,7 +90,7 @@ def _say(text: str) -> None:
 def _head(files: Sequence[Path], read: History) -> str:
     frames = sum(len(camera.frames) for camera in read.cameras)
     lines = [
-        f"{history.name_of(*files)}: {figures.plural(frames, 'frame')} of {figures.plural(len(read.cameras), 'camera')}"
+        f"{history.name_of(*files)}: {words.plural(frames, 'frame')} of {words.plural(len(read.cameras), 'camera')}"
     ]
     return "\n".join([*lines, *(f"  left out: {fault}" for fault in read.faults)])
 
@@ -98,7 +98,7 @@ def _head(files: Sequence[Path], read: History) -> str:
 def _title(files: Sequence[Path], cameras: Sequence[CameraHistory]) -> str:
     """Of the picture."""
     more = len(cameras) - timeline.MOST_CAMERAS
-    others = f"; {figures.plural(more, 'more camera')}: see --camera" if more > 0 else ""
+    others = f"; {words.plural(more, 'more camera')}: see --camera" if more > 0 else ""
     names = history.name_of(*(Path(path.name) for path in files))
     return f"Why frames went where they went: {names}{others}"
 

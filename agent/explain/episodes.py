@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from agent import words
 from agent.explain import figures
 from agent.explain.meanings import meaning_of
 from agent.flow import Reason
@@ -99,13 +100,13 @@ def _way_back(codes: NDArray[np.integer], reasons: Sequence[str]) -> str:
     dead = np.flatnonzero(codes == reasons.index(Reason.DEAD.value))
     if len(dead) and (not len(probes) or probes[-1] > dead[-1]):
         return "dialling" + (" and a probe" if len(probes) else "")
-    return f"{figures.plural(len(probes), 'probe')}" if len(probes) else "what was known of the link"
+    return f"{words.plural(len(probes), 'probe')}" if len(probes) else "what was known of the link"
 
 
 def _overview(found: Sequence[Episode]) -> str:
     changes = sum(one.on_cloud is not other.on_cloud for one, other in pairwise(found))
     minutes = sum(episode.lasted_s for episode in found) / 60
-    said = figures.plural(changes, "change") + (f", {changes / minutes:.1f} a minute" if minutes >= 1 else "")
+    said = words.plural(changes, "change") + (f", {changes / minutes:.1f} a minute" if minutes >= 1 else "")
     away = [episode for episode in found if not episode.on_cloud]
     if not away:
         return said

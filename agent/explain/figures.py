@@ -1,7 +1,6 @@
-"""Numbers and times in words, and tables of them. No state."""
+"""Numbers and times in words. No state."""
 
 import math
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TypeAlias
 
@@ -13,18 +12,6 @@ from agent.history import Floats
 Rows: TypeAlias = NDArray[np.bool_]
 NOTHING = "-"
 """In place of a number that is not known."""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned columns, the first to the left; nothing without rows."""
-    if not rows:
-        return []
-    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
-    return ["  ".join(map(_cell, row, widths, range(len(row)))) for row in (head, *rows)]
-
-
-def _cell(text: str, width: int, place: int) -> str:
-    return text.rjust(width) if place else text.ljust(width)
 
 
 def median(values: Floats) -> float:
@@ -66,11 +53,6 @@ def percent(part: float) -> str:
 def counted(some: int, of: int) -> tuple[str, str]:
     """How many, and which part of all."""
     return str(some), percent(some / of)
-
-
-def plural(count: int, noun: str) -> str:
-    """So many of them."""
-    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def length(seconds: float) -> str:

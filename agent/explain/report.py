@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from agent import words
 from agent.explain import episodes, figures
 from agent.explain.figures import Rows
 from agent.explain.meanings import meaning_of, sentence
@@ -26,7 +27,7 @@ def explanation(camera: CameraHistory, reasons: Sequence[str]) -> str:
     """All that is said of one camera, lines of about 100 columns."""
     frames, corrections = camera.frames, camera.corrections
     if not len(frames):
-        return f"{camera.name}   no frame, {figures.plural(len(corrections), 'correction')} of earlier ones"
+        return f"{camera.name}   no frame, {words.plural(len(corrections), 'correction')} of earlier ones"
     sections = (
         _summary(camera, reasons),
         _section("Why frames went where they went", _reason_table(frames, reasons)),
@@ -48,13 +49,13 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
 def _summary(camera: CameraHistory, reasons: Sequence[str]) -> list[str]:
     frames, corrected = camera.frames, _corrected(camera.corrections)
     begin_s, end_s, pauses = float(frames.at_s[0]), float(frames.at_s[-1]), int(frames.span[-1] - frames.span[0])
-    paused = f", with {figures.plural(pauses, 'restart')} or long pause{'s' * (pauses > 1)}" if pauses else ""
+    paused = f", with {words.plural(pauses, 'restart')} or long pause{'s' * (pauses > 1)}" if pauses else ""
     late = int(np.count_nonzero(frames.late))
     by_cloud = frames.from_cloud | frames.cloud_in_time
     lines = [
         f"{camera.name}   {figures.period(begin_s, end_s)}, {figures.length(end_s - begin_s)}{paused}",
         (
-            f"  {figures.plural(len(frames), 'frame')}: {figures.share(by_cloud)} answered by the cloud, "
+            f"  {words.plural(len(frames), 'frame')}: {figures.share(by_cloud)} answered by the cloud, "
             f"{figures.share(~frames.late)} in time{f' ({late} late)' if late else ''}, {corrected}"
         ),
     ]
@@ -89,9 +90,7 @@ def _stayed(frames: Columns, reasons: Sequence[str]) -> list[str]:
 
 def _reason_table(frames: Columns, reasons: Sequence[str]) -> list[str]:
     head = ("reason", "frames", "share", "decided", "by the cloud", "median ms", "p / threshold")
-    return figures.table(
-        head, [_reason_row(reasons[code], frames.where(rows), len(frames)) for code, rows in _split(frames)]
-    )
+    return _table(head, [_reason_row(reasons[code], frames.where(rows), len(frames)) for code, rows in _split(frames)])
 
 
 def _reason_row(name: str, frames: Columns, of: int) -> tuple[str, ...]:
@@ -140,7 +139,7 @@ def _parts(frames: Columns, corrections: Columns) -> list[str]:
     opened = connect[connect > 0]
     if len(opened) and any(rows):
         rows.append(("opening a connection, ms", str(len(opened)), "0", figures.number(figures.median(opened), 0), "-"))
-    return figures.table(("part", "requests", "expected", "actual", "typical error"), [row for row in rows if row])
+    return _table(("part", "requests", "expected", "actual", "typical error"), [row for row in rows if row])
 
 
 def _part(name: str, expected: Floats, actual: Floats) -> tuple[str, ...]:
@@ -171,7 +170,7 @@ def _sizes(frames: Columns) -> list[str]:
                     figures.share(some.cloud_in_time),
                 )
             )
-    return figures.table(("size", "sent", "share", "median kB", "JPEG quality", "cloud in time"), rows)
+    return _table(("size", "sent", "share", "median kB", "JPEG quality", "cloud in time"), rows)
 
 
 _FATES = {
@@ -185,11 +184,11 @@ _FATES = {
 def _hedges(frames: Columns) -> list[str]:
     sent = frames.where(frames.sent & (frames.hedge >= 0))
     rows = []
-    for hedge, words in _FATES.items():
+    for hedge, fate in _FATES.items():
         some = sent.where(sent.hedge == HEDGES.index(hedge.value))
         if len(some):
-            rows.append((words, *figures.counted(len(some), len(sent)), figures.share(some.cloud_in_time)))
-    return figures.table(("hedge", "frames", "share", "cloud in time"), rows)
+            rows.append((fate, *figures.counted(len(some), len(sent)), figures.share(some.cloud_in_time)))
+    return _table(("hedge", "frames", "share", "cloud in time"), rows)
 
 
 def _calibration(frames: Columns) -> list[str]:
@@ -201,7 +200,7 @@ def _calibration(frames: Columns) -> list[str]:
             mean_p = float(np.mean(some.p, dtype=np.float64))
             in_time = figures.share(some.cloud_in_time)
             rows.append((f"{low:.1f} to {high:.1f}", str(len(some)), figures.percent(mean_p), in_time))
-    return figures.table(("p", "frames", "expected in time", "were in time"), rows)
+    return _table(("p", "frames", "expected in time", "were in time"), rows)
 
 
 def _budget(frames: Columns) -> list[str]:
@@ -225,5 +224,10 @@ def _budget(frames: Columns) -> list[str]:
     sizes = frames.size_bytes[frames.sent & np.isfinite(frames.size_bytes)]
     used = float(np.sum(sizes, dtype=np.float64)) / 1e6
     head = ("could be spent", "at first", "at least", "at last", "median price", "highest price")
-    sent = f"{figures.plural(len(sizes), 'picture')} sent, {used:.1f} MB without what goes around them"
-    return [*figures.table(head, rows), sent]
+    sent = f"{words.plural(len(sizes), 'picture')} sent, {used:.1f} MB without what goes around them"
+    return [*_table(head, rows), sent]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first column to the left; nothing without rows."""
+    return words.table(head, rows, left=(0,)) if rows else []

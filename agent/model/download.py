@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from agent import words
 from agent.clock import Clock
 from agent.engines import _causes
 from agent.errors import AgentError, Cause
-from agent.model import words
 from agent.model.meter import Meter
 from agent.trust import tls_context
 
@@ -91,7 +91,12 @@ class Web:
             context.load_verify_locations(certifi.where())
         timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
         self._clock = clock
-        self._client = httpx.Client(verify=context, timeout=timeout, headers={"Accept-Encoding": "identity"})
+        self._client = httpx.Client(
+            verify=context,
+            timeout=timeout,
+            headers={"Accept-Encoding": "identity"},
+            event_hooks={"response": [_stay_encrypted]},
+        )
         self._anything_came = False
 
     def close(self) -> None:
@@ -276,6 +281,14 @@ def _translated(url: str) -> Iterator[None]:
         raise _Broken(
             str(named or f"{host} cannot be reached, or hung up ({error}); is this device online?")
         ) from error
+
+
+def _stay_encrypted(response: "httpx.Response") -> None:
+    """Raises AgentError: a server that was asked over TLS redirects to where there is none."""
+    if response.has_redirect_location and response.url.scheme == "https":
+        target = response.url.join(response.headers["location"])
+        if target.scheme != "https":
+            raise AgentError(f"{response.url.host} redirects to {target.host} without TLS; that is not followed")
 
 
 def _size(part: Path) -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from agent import document
+from agent import document, words
 from agent.errors import AgentError
-from agent.model import manifest, report, words
+from agent.model import manifest, report
 from agent.model.download import Wanted, Web
 from agent.model.session import DONE, Commands, Session
 from agent.model.trial import ensure_runtime, tried

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import package
+from agent import package, words
 from agent.bench.subject import RUNTIMES
 from agent.errors import ConfigError
-from agent.model import words
 from agent.model.session import DONE, FAILED, Commands, Session
 from agent.package import MANIFEST, About
 from agent.shelf import Shelf, Standing

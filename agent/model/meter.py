@@ -2,8 +2,8 @@
 
 from typing import Final, TextIO
 
+from agent import words
 from agent.clock import Clock
-from agent.model import words
 
 _EVERY_S: Final = 0.2
 _SELDOM_S: Final = 10.0

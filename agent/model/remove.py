@@ -2,8 +2,8 @@
 
 import argparse
 
+from agent import words
 from agent.errors import AgentError
-from agent.model import words
 from agent.model.session import DONE, Commands, Session
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from agent.model import words
+from agent import words
 from agent.model.trial import Tried
 from agent.shelf import Shelf
 

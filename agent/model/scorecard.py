@@ -7,7 +7,7 @@ from typing import Any, Final
 from agent.model.agreement import Agreement
 from agent.model.evaluation import Evaluation
 from agent.model.metrics import Figures, Ranks
-from agent.model.words import plural, table
+from agent.words import plural, table
 
 NOTHING: Final = "-"
 _MOST_FAILURES: Final = 5

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from agent.simulator.contest import Heat
 from agent.simulator.score import Bucket, Score
+from agent.words import table
 
 LEAST_IN_BUCKET = 20
 """Predictions in a bucket with fewer say nothing."""
@@ -60,7 +61,7 @@ def report(heats: Sequence[Heat], *, overloaded: bool = False) -> str:
 def overview(heats: Sequence[Heat]) -> list[str]:
     """A row for each policy, over all scenarios with one deadline."""
     rows = [_row(policy, heats) for policy in heats[0].scores]
-    return aligned([_HEAD, *rows])
+    return table(_HEAD, rows, left=(0,))
 
 
 def by_scenario(heats: Sequence[Heat]) -> list[str]:
@@ -70,7 +71,7 @@ def by_scenario(heats: Sequence[Heat]) -> list[str]:
     for heat in heats:
         shares = (f"{heat.ratio(name):.3f} ({heat.scores[name].on_time:.2f})" for name in policies)
         rows.append((heat.scenario, f"{heat.bound:.3f}", *shares))
-    return aligned(rows)
+    return table(rows[0], rows[1:], left=(0,))
 
 
 def _row(policy: str, heats: Sequence[Heat]) -> tuple[str, ...]:
@@ -114,13 +115,3 @@ def pooled(scores: Sequence[Score]) -> list[Bucket]:
 def _calibration(scores: Sequence[Score]) -> str:
     errors = [bucket.error for bucket in pooled(scores)]
     return f"{max(errors):.2f}" if errors else NOTHING
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as they must be, the first to the left."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    return ["  ".join(_cell(*cell) for cell in zip(row, widths, range(len(row)), strict=True)).rstrip() for row in rows]
-
-
-def _cell(text: str, width: int, place: int) -> str:
-    return text.rjust(width) if place else text.ljust(width)

@@ -1,15 +1,13 @@
-"""Counts, sizes and time spans in words; and what a person writes for a time span. No state."""
+"""Times and time spans in words; and what a person writes for a time span. No state."""
 
 import argparse
 import json
 import re
-from collections.abc import Sequence
 from typing import Final
 
 _UNITS_S: Final = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(s|m|min|h|d|w)")
 _DAY_S: Final = 86_400
-_THOUSAND: Final = 1000
 
 
 def span_s(text: str) -> float:
@@ -18,21 +16,6 @@ def span_s(text: str) -> float:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no time span; write 90s, 15m, 12h, 7d or 2w")
     return float(found[1]) * _UNITS_S[found[2]]
-
-
-def plural(count: int, noun: str) -> str:
-    """So many of them."""
-    return f"{count} {noun}{'s' if count != 1 else ''}"
-
-
-def size(size_bytes: int) -> str:
-    """In kB, MB or GB."""
-    value = size_bytes / _THOUSAND
-    for unit in ("kB", "MB"):
-        if value < _THOUSAND:
-            return f"{value:.1f} {unit}"
-        value /= _THOUSAND
-    return f"{value:.1f} GB"
 
 
 def span(seconds: float) -> str:
@@ -44,19 +27,6 @@ def span(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min" if minutes else f"{whole} s"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned columns, the first and the last to the left."""
-    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
-    last = len(head) - 1
-    return [
-        "  ".join(
-            text.ljust(widths[place]) if place in (0, last) else text.rjust(widths[place])
-            for place, text in enumerate(row)
-        ).rstrip()
-        for row in (head, *rows)
-    ]
 
 
 def captured_at(body: bytes) -> str | None:
