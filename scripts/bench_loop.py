@@ -22,7 +22,7 @@ def main() -> None:
     model, video, frames, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     clock = SystemClock()
     options = tflite.Options(type="tflite", model=model, threads=threads)
-    engine = tflite.build(options, Context("bench", clock, Path.cwd(), Path.cwd()))
+    engine = tflite.build(options, Context("bench", clock, Path.cwd(), Path.cwd(), trial=True))
     engine.open()
     capture, results_s = open_video(video), []
     while len(results_s) < frames and (pixels := capture.read()) is not None:

@@ -47,7 +47,7 @@ class Seen(NamedTuple):
 
 
 def engine(model: Path) -> Engine:
-    context = Context("bench", SystemClock(), Path.cwd(), Path.cwd())
+    context = Context("bench", SystemClock(), Path.cwd(), Path.cwd(), trial=True)
     made = tflite.build(tflite.Options(type="tflite", model=str(model)), context)
     made.open()
     return made

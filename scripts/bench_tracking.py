@@ -65,7 +65,7 @@ def detections(video: Path, model: Path, cache: Path) -> list[Found]:
     if not kept.exists():
         clock = SystemClock()
         options = tflite.Options(type="tflite", model=str(model), confidence=0.1)
-        engine = tflite.build(options, Context("bench", clock, Path.cwd(), Path.cwd()))
+        engine = tflite.build(options, Context("bench", clock, Path.cwd(), Path.cwd(), trial=True))
         engine.open()
         capture, rows = open_video(video), []
         while (pixels := capture.read()) is not None:

@@ -20,6 +20,8 @@ _ENGINE_CONFIDENCE = 0.01
 """The least a request may ask for."""
 _ENGINE_OVERLAP = 0.95
 """Each request's own overlap is applied afterwards, so the engine only drops near-copies."""
+_ENGINE_OBJECTS = 3_000
+"""And so is its number of objects, afterwards."""
 _API_HELP = (
     "v2: the hosted service; v1: the older one, with its 403 and 5 MB; server: one of your own, with the JSON routes; "
     "all but v1 have the workflow vedette/count-objects (default %(default)s)"
@@ -34,7 +36,7 @@ def serve(settings: EmulatorSettings) -> None:
         EngineBroken: the model cannot be loaded.
     """
     clock, here = SystemClock(), Path.cwd()
-    context = Context(agent="emulator", clock=clock, base_dir=here, state_dir=here)
+    context = Context(agent="emulator", clock=clock, base_dir=here, state_dir=here, trial=True)
     emulator = Emulator(settings, _engine(settings.model, context), clock)
     asyncio.run(_until_signal(emulator))
 
@@ -43,8 +45,10 @@ def _engine(model: str, context: Context) -> Engine:
     """The on-device engine that runs `model`, by its file. Raises ConfigError."""
     type_ = "onnx" if package.find(model, base_dir=context.base_dir).file.suffix.lower() == ".onnx" else "tflite"
     kinds = {kind.__module__.rpartition(".")[2]: kind for kind in plugins.options_of("engines", route=Route.LOCAL)}
-    wanted = {"confidence": _ENGINE_CONFIDENCE, "overlap": _ENGINE_OVERLAP, "masks": "rle"}
-    return plugins.build_engine(kinds[type_].model_validate({"type": type_, "model": model, **wanted}), context)
+    wanted = {"confidence": _ENGINE_CONFIDENCE, "overlap": _ENGINE_OVERLAP, "max_objects": _ENGINE_OBJECTS}
+    return plugins.build_engine(
+        kinds[type_].model_validate({"type": type_, "model": model, "masks": "rle", **wanted}), context
+    )
 
 
 async def _until_signal(emulator: Emulator) -> None:
@@ -80,8 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--api", choices=[each.value for each in Flavour], default=defaults.api.value, help=_API_HELP)
     add(
         "--model",
-        default=defaults.model,
-        help="a .tflite or .onnx file, a package folder or a shipped package (%(default)s)",
+        help="a .tflite or .onnx file, a package folder or a shipped package (default: that of --weights, else "
+        f"{defaults.model})",
     )
     add("--project", default=defaults.project, help="the model id that clients ask for (default %(default)s)")
     add("--weights", type=Path, metavar="FILE", help="an .onnx file that `vedette model pull` gets as its weights")
@@ -117,7 +121,7 @@ def settings_from(args: argparse.Namespace) -> EmulatorSettings:
         control_port=args.control_port,
         allow_remote=args.allow_remote,
         api=Flavour(args.api),
-        model=args.model,
+        model=args.model or (str(args.weights) if args.weights else EmulatorSettings().model),
         project=args.project,
         weights=args.weights,
         cold_start_s=args.cold_start_s,

@@ -12,7 +12,7 @@ from typing import Final
 
 from agent import package
 from agent.errors import AgentError
-from agent.model import labels, manifest, report
+from agent.model import labels, manifest, report, space
 from agent.model.manifest import Keys
 from agent.model.session import DONE, Commands, Session
 from agent.model.trial import Tried, runtime_of, tried
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
             _gather(given, staged, dry=options.dry_run)
             return _inspect(given, staged, options, session)
     except OSError as error:
-        raise AgentError(f"{error.filename or options.file}: {error.strerror}") from error
+        raise AgentError(f"{options.file}: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,26 +140,39 @@ def _folder(shelf: Shelf, *, dry: bool) -> Iterator[Path]:
 
 
 def _gather(given: _Given, staged: Path, *, dry: bool) -> None:
+    if not dry:
+        space.ensure(staged.parent, given.keys["name"], sum(file.stat().st_size for file in given.files.values()))
     for name, file in given.files.items():
         if dry:
             (staged / name).symlink_to(file.resolve())
         else:
-            shutil.copyfile(file, staged / name)
+            _copy(file, staged / name)
     manifest.write(staged, given.keys)
+
+
+def _copy(file: Path, target: Path) -> None:
+    """Raises AgentError, which names the side that is to blame: shutil.copyfile does not."""
+    with file.open("rb") as source:
+        try:
+            with target.open("wb") as written:
+                shutil.copyfileobj(source, written)
+        except OSError as error:
+            raise AgentError(f"{target.parent.parent} cannot be written: {error.strerror}; make room there") from error
 
 
 def _inspect(given: _Given, staged: Path, options: argparse.Namespace, session: Session) -> int:
     """Run every file, say what it is, and install what runs."""
     keys = given.keys
     for name in manifest.files_of(keys):
-        done = tried(str(staged / name), staged / name, session, image=options.image)
+        with _as_given(staged / name, given.files[name]):
+            done = tried(str(staged / name), staged / name, session, image=options.image)
         session.say("\n".join(report.described(str(given.files[name]), done, picture=options.image)))
         if name == keys["file"]:
             keys = _completed(keys, done, options.resize)
     if options.dry_run:
         return DONE
     manifest.write(staged, keys)
-    twin = _twin(session.shelf, staged, options.name)
+    twin = _twin(session.shelf, staged, _wanted_name(options, keys))
     if twin is not None:
         session.say(f"\nIt is installed already: {twin}")
         return DONE
@@ -167,6 +180,21 @@ def _inspect(given: _Given, staged: Path, options: argparse.Namespace, session: 
     version = session.shelf.install(staged, keys["name"], keys.get("version", ""))
     session.say("\n" + "\n".join(report.installed(session.shelf, keys["name"], version, runtime)))
     return DONE
+
+
+@contextlib.contextmanager
+def _as_given(staged: Path, given: Path) -> Iterator[None]:
+    """An error names the file that the user knows."""
+    try:
+        yield
+    except AgentError as error:
+        raise AgentError(str(error).replace(str(staged), str(given))) from error
+
+
+def _wanted_name(options: argparse.Namespace, keys: Keys) -> str | None:
+    """What it is to be called; None: nobody has said."""
+    said = options.name is not None or options.file.is_dir() or options.file.name == MANIFEST
+    return keys["name"] if said else None
 
 
 def _completed(keys: Keys, done: Tried, resize: str | None) -> Keys:

@@ -8,7 +8,6 @@ import contextlib
 import errno
 import hashlib
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from agent import words
 from agent.clock import Clock
 from agent.engines import _causes
 from agent.errors import AgentError, Cause
+from agent.model import space
 from agent.model.meter import Meter
 from agent.trust import tls_context
 
@@ -37,8 +36,6 @@ _AT_ONCE_S: Final = 0.1
 """Before a try after one that brought something."""
 _AT_FIRST: Final = 2
 """So many further tries while nothing has ever come: the device may be offline, and a person waits."""
-_RESERVE_BYTES: Final = 100_000_000
-"""Left free on the disk: an agent may run there."""
 _OK, _PARTIAL, _BEYOND = 200, 206, 416
 _RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _EXPIRED: Final = (400, 401, 403, 410)
@@ -182,7 +179,7 @@ class Web:
             if response.status_code == _BEYOND:  # nothing is missing, or too much is there: the digest tells
                 return
             begins, total_bytes = _extent(response, wanted, there_bytes)
-            _refuse_full_disk(part.parent, wanted, (total_bytes or 0) - begins)
+            space.ensure(part.parent, wanted.name, (total_bytes or 0) - begins)
             meter.begin(wanted.name, begins, total_bytes)
             self._store(response.iter_raw(), part, begins, meter)  # as it comes: what is gathered first would be lost
         if total_bytes is not None and _size(part) < total_bytes:
@@ -244,15 +241,6 @@ def _extent(response: "httpx.Response", wanted: Wanted, there_bytes: int) -> tup
     if wanted.size_bytes is not None and total and int(total) != wanted.size_bytes:
         raise _Broken(f"{host} has a file of {total} bytes there, not of {wanted.size_bytes}")
     return begins, int(total) if total else None
-
-
-def _refuse_full_disk(folder: Path, wanted: Wanted, missing_bytes: int) -> None:
-    free_bytes = shutil.disk_usage(folder).free
-    if missing_bytes + _RESERVE_BYTES > free_bytes:
-        raise AgentError(
-            f"{wanted.name}: {words.size(missing_bytes)} are to come, and {folder} has {words.size(free_bytes)} free, "
-            f"of which {words.size(_RESERVE_BYTES)} are left for the agent; make room"
-        )
 
 
 def _limited(pieces: Iterable[bytes], url: str) -> bytes:

@@ -24,6 +24,7 @@ from agent.package import MANIFEST
 from agent.shelf import is_name
 
 KEY_VARIABLE: Final = "ROBOFLOW_API_KEY"
+_EU: Final = "https://api.roboflow.eu"
 _WEIGHTS: Final = "weights.onnx"
 _LABELS: Final = "class_names.txt"
 _PREPARATION: Final = "inference_config.json"
@@ -62,7 +63,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     add("model", nargs="?", metavar="PROJECT/VERSION", help="as under engines.cloud, or an alias such as yolov8n-640")
     add("--config", type=Path, metavar="FILE", help="take model and key from engines.cloud of this configuration")
     add("--name", help="what it is called here; left out: the project, or the alias")
-    add("--url", default=PLATFORM, help="the platform's API (default %(default)s)")
+    add("--url", help=f"the platform's API (default: {PLATFORM}, or {_EU} where the configuration's url is in Europe)")
     keys = parser.add_mutually_exclusive_group()
     keys.add_argument("--api-key-env", metavar="NAME", help=f"environment variable with the key ({KEY_VARIABLE})")
     keys.add_argument("--api-key-file", type=Path, metavar="PATH", help="file with the key and nothing else")
@@ -105,14 +106,15 @@ def pull(web: Web, source: Source, session: Session) -> str:
 
 def _source(options: argparse.Namespace, session: Session) -> Source:
     """What the command line asks for. Raises ConfigError, AgentError."""
-    model, secret, folder, ca_file = options.model, None, session.here, None
+    model, secret, folder, ca_file, url = options.model, None, session.here, None, options.url
     if options.config is not None:
         cloud = config.load(options.config).engines.cloud
         if cloud is None:
             raise AgentError(f"{options.config}: has no engines.cloud; name the model and the key on the command line")
         folder = options.config.resolve().parent
         model, secret = model or getattr(cloud, "model", None), getattr(cloud, "api_key", None)
-        ca_file = getattr(cloud, "ca_file", None)
+        ca_file = getattr(cloud, "ca_file", None) if url else None  # it vouches for a server of their own
+        url = url or (_EU if str(getattr(cloud, "url", "")).rstrip("/").endswith(".roboflow.eu") else None)
     if not model:
         raise AgentError("which model? Give PROJECT/VERSION, or --config FILE with engines.cloud.model")
     project, _, version = _aliases.resolved(model).partition("/")
@@ -123,7 +125,7 @@ def _source(options: argparse.Namespace, session: Session) -> Source:
     if not is_name(name):
         raise AgentError(f"{name!r} can be no package's name: letters, digits, - and _; give another by --name")
     key = (given or secret or Secret(env=KEY_VARIABLE)).reveal(session.here if given else folder)
-    return Source(f"{project}/{version}", options.url, key, name, folder / ca_file if ca_file else None)
+    return Source(f"{project}/{version}", url or PLATFORM, key, name, folder / ca_file if ca_file else None)
 
 
 def _given_key(options: argparse.Namespace) -> Secret | None:

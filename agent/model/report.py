@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from agent import words
-from agent.model.trial import Tried
+from agent.model import manifest
+from agent.model.trial import Tried, runtime_of
 from agent.shelf import Shelf
 
 _SHOWN: Final = 8
@@ -30,6 +31,21 @@ def described(title: str, done: Tried, *, picture: Path | None) -> Iterator[str]
     yield from (f"  but {each}" for each in card.complaints if card.labels or "class names" not in each)
 
 
+def other_kind(shelf: Shelf, name: str, version: str, current: str | None) -> str | None:
+    """That the two versions need different engines, for people; None: they need the same, or there is no other."""
+    kinds = [_runtime(shelf, name, each) for each in (version, current) if each is not None]
+    if len(set(kinds)) == 1:
+        return None
+    new, old = kinds
+    return f"But it runs with {new}, and {name}@{current} with {old}: to use it, set `type: {new}` under engines.local."
+
+
+def _runtime(shelf: Shelf, name: str, version: str) -> str:
+    """Raises AgentError."""
+    folder = shelf.path(name, version)
+    return runtime_of(folder / manifest.read(folder)["file"])
+
+
 def _listed(names: tuple[str, ...]) -> str:
     shown = ", ".join(names[:_SHOWN])
     return f"{len(names)} ({shown}{', ...' if len(names) > _SHOWN else ''})"
@@ -49,7 +65,8 @@ def installed(shelf: Shelf, name: str, version: str, runtime: str) -> Iterator[s
         yield f"{name}@{version} is installed in {shelf.folder}, beside {name}@{current}, which stays in use. A running"
         yield "agent tries the new one out, and takes it over if it is as good. At once, and untried:"
         yield f"  vedette model use {name}@{version}"
-        yield "Either is used wherever the configuration says:"
+        other = other_kind(shelf, name, version, current)
+        yield other or "Either is used wherever the configuration says:"
     yield ""
     yield "engines:"
     yield "  local:"

@@ -25,10 +25,10 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """See Command."""
-    findings = [_finding(model, session) for model in _chosen(options.model, session)]
-    for finding in findings:
-        session.say(str(finding))
-    return DONE if all(finding.fine for finding in findings) else FAILED
+    found = [finding(model, session) for model in _chosen(options.model, session)]
+    for each in found:
+        session.say(str(each))
+    return DONE if all(each.fine for each in found) else FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _chosen(model: str | None, session: Session) -> list[str]:
     return [f"{name}@{each}" for each in there if version in {"", each}]
 
 
-def _finding(model: str, session: Session) -> Finding:
+def finding(model: str, session: Session) -> Finding:
     """The model is run only where its files are right."""
     name, _, version = model.partition("@")
     folder = session.shelf.path(name, version) if version else package.shipped("models", name)

@@ -688,6 +688,11 @@ def test_the_command_line_gives_the_defaults_of_the_record() -> None:
     assert settings_of() == EmulatorSettings()
 
 
+def test_who_gets_the_weights_gets_the_answers_of_the_same_model() -> None:
+    assert settings_of("--weights", "m.onnx").model == "m.onnx"
+    assert settings_of("--weights", "m.onnx", "--model", "other.tflite").model == "other.tflite"
+
+
 def test_every_option_arrives_in_its_setting() -> None:
     words = (
         "--host ::1 --port 0 --control-port 1234 --model a.tflite --project blocks/7 --key a --key b=paused "

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,6 +203,7 @@ def test_a_package_whose_file_is_another_is_refused(model: Commands, tmp_path: P
 def test_what_is_no_model_is_refused(name: str, content: bytes, said: str, *, model: Commands, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     done = model("add", tmp_path / name)
+    assert done.err.startswith(str(tmp_path / name))
     assert done.code == 1
     assert said in done.err
     assert model.litter() == []
@@ -230,14 +232,26 @@ def test_what_cannot_be_added_is_a_sentence(
 def test_a_full_disk_is_a_sentence_and_leaves_nothing(
     model: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def copyfile(source: Path, target: Path) -> None:
-        target.write_bytes(source.read_bytes()[:10])
-        raise OSError(28, "No space left on device", str(target))
-
-    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000_100))
     said = model("add", classifier(tmp_path / "c.onnx"))
     assert said.code == 1
-    assert said.err.endswith("c.onnx: No space left on device\n")
+    assert f"are to come, and {model.folder} has 100.0 MB free" in said.err
+    assert model.litter() == []
+
+
+def test_a_disk_that_fills_up_meanwhile_is_named_and_not_the_file_that_was_given(
+    model: Commands, tmp_path: Path
+) -> None:
+    file = classifier(tmp_path / "c.onnx", padding_bytes=100_000)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+    try:
+        said = model("add", file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert said.code == 1
+    assert said.err == f"{model.folder} cannot be written: File too large; make room there\n"
     assert model.litter() == []
 
 
@@ -355,6 +369,23 @@ def test_another_version_is_used_when_asked_for(model: Commands, tmp_path: Path)
     assert model("use", "c@2").out == "c@2 is used now, as before\n"
     assert "say which version, as NAME@VERSION" in model("use", "c").err
     assert "c has no version 9; it has 1, 2, of which 2 is in use" in model("use", "c@9").err
+
+
+def test_a_version_that_does_not_run_is_not_used(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "c.onnx"))
+    model("add", classifier(tmp_path / "d.onnx", mark="2"), "--name", "c")
+    (model.folder / "c" / "2" / "d.onnx").write_bytes(b"cut")
+    said = model("use", "c@2")
+    assert said.code == 1
+    assert said.err.startswith("c@2 cannot be used, and c@1 stays: ")
+    assert package.find("c", base_dir=tmp_path, shelf=model.folder).version == "1"
+
+
+def test_a_version_for_another_engine_says_what_is_to_be_set(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "c.onnx"))
+    said = "But it runs with tflite, and c@1 with onnx: to use it, set `type: tflite` under engines.local."
+    assert said in model("add", SHAPES / "shapes_320_float32.tflite", "--name", "c").out
+    assert said in model("use", "c@2").out
 
 
 def test_versions_and_packages_are_removed(model: Commands, tmp_path: Path) -> None:
