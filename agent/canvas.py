@@ -18,8 +18,10 @@ GREY = 114
 """What lies around a letterboxed picture, as in YOLOv8's training."""
 _PNG, _GREY_8 = b"\x89PNG\r\n\x1a\n", b"\x08\x00"
 """How a PNG file begins, and its head's words for 8 bits of grey."""
-_TABLES = (np.dtype(np.float32), np.dtype(np.int8), np.dtype(np.uint8))
-"""Numbers that OpenCV's table look-up writes."""
+_TABLES = {np.dtype(kind): np.dtype(kind) for kind in (np.float32, np.uint8)}
+_TABLES |= {np.dtype(np.int8): np.dtype(np.uint8), np.dtype(np.float16): np.dtype(np.uint16)}
+"""Numbers that OpenCV's table look-up writes, and as what: bytes are bytes, and it has no signed result for an unsigned
+picture, nor half-precision tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,8 @@ def look_up(picture: Pixels, table: NDArray[np.generic], out: NDArray[Any]) -> N
         out: as large as `picture`; may be a part of something larger.
     """
     if table.dtype in _TABLES and out[0].flags.c_contiguous:  # each row is in one piece
-        table = table.reshape(256, 1, -1)
-        if table.dtype == np.int8:  # bytes are bytes: OpenCV has no signed result for an unsigned picture
-            table, out = table.view(np.uint8), out.view(np.uint8)
+        kind = _TABLES[table.dtype]
+        table, out = table.reshape(256, 1, -1).view(kind), out.view(kind)
         done = cv2.LUT(picture, cast("NDArray[np.uint8]", table), dst=out)
         if not np.may_share_memory(done, out):  # it could not write there
             out[...] = done

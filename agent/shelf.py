@@ -25,6 +25,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from agent import words
 from agent.clock import Clock, SystemClock
 from agent.errors import AgentError
 from agent.folder import make_folder, sync_folder, write_whole
@@ -228,10 +229,8 @@ class Shelf:
             finally:
                 os.close(lock)
         except OSError as error:
-            raise AgentError(
-                f"{error.filename or self.folder} cannot be written: {error.strerror}; make room there, or run this as "
-                "the agent's user or with sudo"
-            ) from error
+            otherwise = "run this as the agent's user or with sudo"
+            raise AgentError(words.unwritable(error.filename or self.folder, error, otherwise=otherwise)) from error
 
     def _make(self, folder: Path) -> None:
         """A folder that belongs to whom the one above it belongs to."""

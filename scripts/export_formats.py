@@ -10,7 +10,7 @@ from export_network import Network
 from export_original import Original
 from export_package import append_metadata
 from export_pictures import Album
-from export_request import Refused, Request
+from export_request import Request, refuse_other
 from numpy.typing import NDArray
 
 from agent.canvas import fitted_rgb
@@ -19,8 +19,6 @@ from agent.package import Resize
 
 Array: TypeAlias = NDArray[np.float32]
 FILE_WORDS = {"float32": "float32", "float16": "float16", "int8": "full_int8"}
-APART = 1e-3
-"""How far a number of the float32 file may be off the ONNX file's, as a share of the largest in its output."""
 _GREY = 114
 _PLANES = 4
 
@@ -64,11 +62,4 @@ def _refuse_other_answers(original: Original, float32: Path, planes: list[int]) 
     picture = np.random.default_rng(0).random((1, original.height, original.width, 3), dtype=np.float32)
     wanted = original.answers(np.ascontiguousarray(picture.transpose(0, 3, 1, 2)))
     found = export_tflite.answers(float32, picture)
-    for at, (one, other) in enumerate(zip(wanted, found, strict=True)):
-        there = other.transpose(0, 3, 1, 2) if at in planes else other
-        apart = float(np.abs(one - there).max()) / max(1.0, float(np.abs(one).max()))
-        if not apart <= APART:
-            raise Refused(
-                f"output {at} of the converted network is {apart:.2g} off the ONNX file's; the conversion went wrong, "
-                "so nothing was kept. Please report the model's architecture"
-            )
+    refuse_other(wanted, [each.transpose(0, 3, 1, 2) if at in planes else each for at, each in enumerate(found)])

@@ -26,7 +26,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from export_package import Card, describe, staged  # noqa: E402 - the checkout goes first on the path
 from export_pictures import Album, album  # noqa: E402
-from export_request import ENOUGH_PICTURES, Refused, Request, parser, refuse_too_few, request_of  # noqa: E402
+from export_request import ENOUGH_PICTURES, Refused, Request, parser, refuse_mixed, refuse_too_few, request_of  # noqa: E402
 
 from agent.clock import SystemClock  # noqa: E402
 from agent.engines import tflite  # noqa: E402
@@ -61,11 +61,7 @@ def exported(request: Request) -> None:
     chosen = _calibration(request)
     with staged(request.out) as folder:
         original = _original(request, chosen, folder)
-        if original.mixed and "int8" in request.formats:
-            raise Refused(
-                "int8 needs boxes in shares of the input, and this network joins boxes and scores in one tensor before "
-                "they can be told apart: with boxes in pixels every score would be 0. Leave int8 out of --formats"
-            )
+        refuse_mixed(request.formats, mixed=original.mixed)
         print(
             f"{original.task.value}, input {original.width}x{original.height}: {', '.join(request.formats)}", flush=True
         )

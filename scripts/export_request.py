@@ -1,8 +1,13 @@
-"""What is asked of scripts/export_model.py, and what is refused before anything is loaded. No state."""
+"""What is asked of scripts/export_model.py, and what is refused. No state."""
 
 import argparse
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from agent.package import MANIFEST
 from agent.shelf import is_name
@@ -12,6 +17,9 @@ STRIDE_PX = 32
 """The coarsest grid of the detection head: both sides of the input are multiples of it."""
 LEAST_PICTURES, ENOUGH_PICTURES, MOST_PICTURES = 8, 100, 300
 """For the calibration of int8: with fewer it is refused, with fewer there is a warning, and more are not looked at."""
+APART = 1e-3
+"""How far a number of the float32 file may be off the ONNX file's, as a share of the largest in its output."""
+Array: TypeAlias = NDArray[Any]
 
 
 class Refused(Exception):
@@ -150,3 +158,23 @@ def refuse_too_few(usable: int, where: Path) -> None:
             f"{where} has {usable} usable pictures, and int8 needs at least {LEAST_PICTURES} to measure ranges on "
             f"({ENOUGH_PICTURES} or more are better); add frames of your camera, by day and by night"
         )
+
+
+def refuse_mixed(formats: Collection[str], *, mixed: bool) -> None:
+    """Raises Refused: int8 is wanted of a network whose boxes stay in pixels."""
+    if mixed and "int8" in formats:
+        raise Refused(
+            "int8 needs boxes in shares of the input, and this network joins boxes and scores in one tensor before "
+            "they can be told apart: with boxes in pixels every score would be 0. Leave int8 out of --formats"
+        )
+
+
+def refuse_other(wanted: Sequence[Array], found: Sequence[Array]) -> None:
+    """Raises Refused: the converted network does not say what the ONNX file says."""
+    for at, (one, other) in enumerate(zip(wanted, found, strict=True)):
+        apart = float(np.abs(one - other).max()) / max(1.0, float(np.abs(one).max()))
+        if not apart <= APART:
+            raise Refused(
+                f"output {at} of the converted network is {apart:.2g} off the ONNX file's; the conversion went wrong, "
+                "so nothing was kept. Please report the model's architecture"
+            )

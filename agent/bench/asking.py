@@ -41,7 +41,10 @@ class Local:
         runtime = machine.runtime(self._type)
         if card is None:
             return About("", runtime=runtime)
-        return About(f"{card.width}x{card.height}", card.threads, runtime, card.complaints)
+        complaints = tuple(
+            each for each in card.complaints if card.labels or "class names" not in each
+        )  # not needed here
+        return About(f"{card.width}x{card.height}", card.threads, runtime, complaints)
 
     def answer(self, number: int, pixels: Pixels) -> Sample:
         """See Asking."""

@@ -14,6 +14,7 @@ from agent.bench.subject import CLOUD_WARM_UP, Setting, Subject
 from agent.clock import SystemClock
 from agent.errors import ConfigError
 from agent.flow import Route
+from agent.words import printable
 
 SCHEMA: Final = "vedette.bench/1"
 _DONE, _FAILED = 0, 1
@@ -75,15 +76,16 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 def _run(say: Callable[[str], None], state_folder: Callable[[Path | None], Path], options: argparse.Namespace) -> int:
     """Measure, print, write, draw; the exit code. Raises ConfigError, AgentError."""
-    setting = Setting(state_folder(options.state), options.frames, source(options.source))
+    output.ensure_writable(options.json, options.picture, schema=SCHEMA)
+    setting = Setting(state_folder(options.state).absolute(), options.frames, source(options.source))
     subjects = []
     if options.config is not None:
         settings = config.load(options.config)
         subjects += subject.of_config(settings, options.config.resolve().parent, setting, calls=options.calls)
         _warn_of_costs(subjects)
     models = options.model or ([] if options.config is not None else [_SHIPPED])
-    subjects += [subject.of_model(model, setting) for model in models]
-    return report(subjects, options, say)
+    subjects += subject.of_models(models, setting)
+    return report(subjects, options, lambda text: say("\n".join(map(printable, text.split("\n")))))
 
 
 def report(subjects: Sequence[Subject], options: argparse.Namespace, say: Callable[[str], None]) -> int:
@@ -91,7 +93,7 @@ def report(subjects: Sequence[Subject], options: argparse.Namespace, say: Callab
 
     Raises AgentError: the figures cannot be given out.
     """
-    output.refuse_what_is_not_ours(options.json, options.picture, schema=SCHEMA)
+    output.ensure_writable(options.json, options.picture, schema=SCHEMA)
     if not subjects:
         raise ConfigError("there is nothing to measure: the configuration has a hosted API alone, and --calls is 0")
     subjects = subject.with_threads(subjects, options.threads)
@@ -111,6 +113,8 @@ def source(given: Path | None) -> Path | None:
     """Raises ConfigError: there is no such file or folder."""
     if given is not None and not given.exists():
         raise ConfigError(f"--source {given}: there is no such video or folder of pictures")
+    if given is not None and not (given.is_file() or given.is_dir()):
+        raise ConfigError(f"--source {given}: is neither a file nor a folder of pictures")
     return None if given is None else given.resolve()
 
 
@@ -128,4 +132,4 @@ def _warn_of_costs(subjects: Sequence[Subject]) -> None:
 def tell(text: str) -> None:
     """How far it is: on standard error, if anybody reads it."""
     with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - for the person at the terminal
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - for the person at the terminal

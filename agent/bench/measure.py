@@ -31,7 +31,7 @@ def measure(subjects: Sequence[Subject], runs: int, say: Say, clock: Clock) -> l
         say: told how far it is.
         clock: says when it was told last.
     """
-    tallies = [Tally() for _ in subjects]
+    tallies = [Tally(trouble=subject.trouble) for subject in subjects]
     for number in range(1, runs + 1):
         for subject, tally in zip(subjects, tallies, strict=True):
             if tally.trouble or (number > 1 and subject.route is Route.CLOUD):
@@ -58,14 +58,13 @@ def _run(subject: Subject, tally: Tally, say: Say) -> None:
     """One process from its start to its end; whatever becomes of it is in the tally."""
     command = [sys.executable, "-m", "agent.bench.worker", json.dumps(subject.as_json())]
     with (
-        tempfile.TemporaryDirectory(prefix="vedette-bench-") as folder,
         tempfile.TemporaryFile() as said,
         subprocess.Popen(  # noqa: S603 - ourselves
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=said,
-            cwd=folder,  # not the user's, where modules of theirs might go by our names
+            cwd="/",  # not the user's folder, where modules of theirs might go by our names
         ) as process,
     ):
         try:

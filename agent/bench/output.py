@@ -3,37 +3,59 @@
 import json
 import math
 import statistics
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from agent import words
 from agent.bench import machine
 from agent.bench.sample import Tally, percentiles
 from agent.bench.subject import Subject
-from agent.chart import benchmark
+from agent.chart import benchmark, figure
 from agent.chart.benchmark import Bar
-from agent.chart.figure import refuse_what_is_not_ours as refuse_another_picture
 from agent.errors import AgentError
 from agent.flow import Route
 
 STDOUT: Final = Path("-")
 _HEAD_CHARACTERS: Final = 200
+_ANOTHER: Final = "name another file"
 
 
-def refuse_what_is_not_ours(json_file: Path | None, picture: Path | None, *, schema: str) -> None:
-    """Before anything is measured: raises AgentError where a file would be replaced that vedette did not write."""
+def ensure_writable(json_file: Path | None, picture: Path | None, *, schema: str) -> None:
+    """Before anything is measured: raises AgentError where the figures could not be written in the end.
+
+    That is where a folder is missing or closed, a file would be replaced that vedette did not write, or Matplotlib is
+    missing.
+    """
     if picture is not None:
-        refuse_another_picture(picture)
+        _ensure_folder(picture, "--picture")
+        figure.ensure_drawable(picture)
     if json_file is None or json_file == STDOUT:
         return
+    _ensure_folder(json_file, "--json")
+    if json_file.exists() and not json_file.is_file():
+        raise AgentError(f"--json {json_file}: is no file; name a file")
     try:
-        if not json_file.absolute().parent.is_dir():
-            raise AgentError(f"--json {json_file}: there is no such folder; name a file in one there is")
         head = json_file.read_bytes()[:_HEAD_CHARACTERS] if json_file.exists() else b""
     except OSError as error:
-        raise AgentError(f"--json {json_file} cannot be written: {error.strerror}; name another file") from error
+        raise AgentError(words.unwritable(f"--json {json_file}", error, otherwise=_ANOTHER)) from error
     if head and f'"{schema}"'.encode() not in head:
         raise AgentError(f"--json {json_file} exists and holds no figures of this command; name another file")
+
+
+def _ensure_folder(file: Path, option: str) -> None:
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        raise AgentError(f"{option} {file}: there is no folder {folder}; name a file in one there is")
+    try:
+        with tempfile.TemporaryFile(
+            dir=folder
+        ):  # what the rights of a folder say is not all: its disk may be read-only
+            pass
+    except OSError as error:
+        otherwise = "name a file in another folder"
+        raise AgentError(f"{option} {file}: {words.unwritable(folder, error, otherwise=otherwise)}") from error
 
 
 def write(json_file: Path, told: dict[str, Any]) -> None:
@@ -41,12 +63,12 @@ def write(json_file: Path, told: dict[str, Any]) -> None:
     try:
         json_file.write_text(text(told) + "\n", encoding="utf-8")
     except OSError as error:
-        raise AgentError(f"--json {json_file} cannot be written: {error.strerror}; name another file") from error
+        raise AgentError(words.unwritable(f"--json {json_file}", error, otherwise=_ANOTHER)) from error
 
 
 def text(told: dict[str, Any]) -> str:
     """As JSON for a file or standard output."""
-    return json.dumps(told, indent=1, allow_nan=False, ensure_ascii=False)
+    return json.dumps(told, indent=1, allow_nan=False)
 
 
 def draw(path: Path, subjects: Sequence[Subject], tallies: Sequence[Tally], told: dict[str, str]) -> None:

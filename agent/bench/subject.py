@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from agent import package, plugins
 from agent.config import Config
+from agent.engines import _files
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.options import Options
 from agent.shelf import MODELS
+from agent.words import printable
 
-RUNTIMES: Final = {".tflite": "tflite", ".onnx": "onnx", ".engine": "tensorrt"}
+RUNTIMES: Final = {ending: types[0] for ending, types in _files.TYPES.items()}
 """Which engine runs a model file, by its ending."""
 LOCAL_WARM_UP: Final = 5
 CLOUD_WARM_UP: Final = 2
@@ -35,6 +37,8 @@ class Subject:
     """How many are measured in one run."""
     source: Path | None = None
     """A video, or a folder of pictures; None: the drawn scene."""
+    trouble: str = ""
+    """Why it cannot be measured at all."""
 
     @property
     def warm_up(self) -> int:
@@ -44,7 +48,7 @@ class Subject:
     @property
     def title(self) -> str:
         """For people; the same with any number of threads."""
-        return f"{self.options['type']} {self.name}"
+        return f"{self.options.get('type', '')} {self.name}".strip()
 
     @property
     def title_with_threads(self) -> str:
@@ -86,10 +90,31 @@ def of_model(model: str, setting: Setting, *, variant: str | None = None, base_d
     if runtime is None or runtime not in plugins.names("engines"):
         endings = ", ".join(ending for ending, name in RUNTIMES.items() if name in plugins.names("engines"))
         raise ConfigError(f"{found.file}: no engine runs such a file; those that can be run end in {endings}")
+    if printable(found.file.name) != found.file.name:
+        raise ConfigError(f"{found.file}: the name of this file has signs that no runtime opens; rename it")
     options = {"type": runtime, "model": model, **({} if variant is None else {"variant": variant})}
     name = f"{found.name}@{found.version}" if found.version else found.name
     name = name if variant is None else f"{name} {variant}"
     return Subject(name, Route.LOCAL, options, base_dir, setting.state_dir, setting.frames, setting.source)
+
+
+def of_models(models: Sequence[str], setting: Setting) -> list[Subject]:
+    """Each model as `of_model` has it; one that cannot be measured says so where another can.
+
+    Raises ConfigError: none can.
+    """
+    found = [_tried(model, setting) for model in models]
+    if found and all(each.trouble for each in found):
+        raise ConfigError(*(each.trouble for each in found))
+    return found
+
+
+def _tried(model: str, setting: Setting) -> Subject:
+    try:
+        return of_model(model, setting)
+    except ConfigError as error:
+        lost = Subject(model, Route.LOCAL, {}, Path.cwd(), setting.state_dir, setting.frames, setting.source)
+        return replace(lost, trouble="; ".join(error.problems))
 
 
 def of_config(config: Config, base_dir: Path, setting: Setting, *, calls: int) -> list[Subject]:
@@ -113,6 +138,9 @@ def with_threads(subjects: Sequence[Subject], threads: Sequence[int]) -> list[Su
     """Each on-device engine that can be told so, once with each number of CPU threads."""
     found = []
     for subject in subjects:
+        if subject.trouble:
+            found.append(subject)
+            continue
         kind = engine_options(subject.options["type"])
         if threads and subject.route is Route.LOCAL and "threads" in kind.model_fields:
             found += [replace(subject, options={**subject.options, "threads": count}) for count in threads]

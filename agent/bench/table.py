@@ -74,7 +74,7 @@ def as_json(subjects: Sequence[Subject], tallies: Sequence[Tally]) -> list[dict[
 def _as_json(subject: Subject, tally: Tally) -> dict[str, Any]:
     about, samples = tally.about, tally.samples
     return {
-        "engine": subject.options["type"],
+        "engine": subject.options.get("type"),
         "model": subject.name,
         "route": subject.route.value,
         "input": about and about.input,

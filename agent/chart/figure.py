@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent import words
 from agent.errors import ChartError
 
 if TYPE_CHECKING:
@@ -47,13 +47,10 @@ def sheet(path: Path, *, width_in: float, height_in: float) -> Iterator["Figure"
         ChartError: Matplotlib is not installed, or `path` holds anything but a picture of ours, has another ending or
             cannot be written.
     """
-    refuse_what_is_not_ours(path)
-    _refuse_another_ending(path)
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ChartError(_absent(error)) from error
+    ensure_drawable(path)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(), contextlib.ExitStack() as undo:
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
@@ -61,6 +58,20 @@ def sheet(path: Path, *, width_in: float, height_in: float) -> Iterator["Figure"
         undo.callback(figure.clear)
         yield figure
         _save(figure, path)
+
+
+def ensure_drawable(path: Path) -> None:
+    """Raises ChartError where a picture could not be made in the end: Matplotlib is missing, or `path` is no place."""
+    refuse_what_is_not_ours(path)
+    _refuse_another_ending(path)
+    _ensure_matplotlib()
+
+
+def _ensure_matplotlib() -> None:
+    try:
+        import matplotlib.figure  # noqa: F401 - that it can be
+    except ImportError as error:
+        raise ChartError(_absent(error)) from error
 
 
 def refuse_what_is_not_ours(path: Path) -> None:
@@ -84,7 +95,7 @@ def _refuse_another_ending(path: Path) -> None:
 
 def _absent(error: ImportError) -> str:
     what = "is not installed" if (error.name or "").partition(".")[0] == "matplotlib" else f"does not load ({error})"
-    return f"no picture: Matplotlib {what}; {sys.executable} -m pip install matplotlib brings it"
+    return f"no picture: Matplotlib {what}; {words.pip_install('matplotlib')} brings it"
 
 
 def _save(figure: "Figure", path: Path) -> None:

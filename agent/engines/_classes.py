@@ -1,5 +1,6 @@
 """Classifiers: a score for each class of the whole picture, in one of the forms that exports have. No state."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -40,11 +41,11 @@ class Classifier:
         return self.labels[class_id] if class_id < len(self.labels) else f"class_{class_id}"
 
 
-def form_of(values: NDArray[np.float32]) -> Form:
-    """What the numbers of any picture, (classes,), are."""
-    if values.min() < -_SUM_SLACK or values.max() > 1 + _SUM_SLACK:
+def form_of(looks: Sequence[NDArray[np.float32]]) -> Form:
+    """What the numbers of a few pictures, (classes,) each, are. One alone can mislead: logits may be in 0..1, too."""
+    if any(values.min() < -_SUM_SLACK or values.max() > 1 + _SUM_SLACK for values in looks):
         return Form.LOGITS
-    return Form.SHARES if abs(float(values.sum()) - 1) <= _SUM_SLACK else Form.SCORES
+    return Form.SHARES if all(abs(float(values.sum()) - 1) <= _SUM_SLACK for values in looks) else Form.SCORES
 
 
 def scores(raw: NDArray[np.generic], head: Classifier) -> tuple[Score, ...]:

@@ -28,6 +28,8 @@ _HEAD_BYTES: Final = 2_000
 _WORKFLOW_BILLED_S: Final = 0.1
 """Beside the time of its models elsewhere. Source: Roboflow's pricing page."""
 _SAY_EVERY_S: Final = 600.0
+_LEAST_KEY: Final = 8
+"""Letters; a shorter one, of a server of one's own, stands in other words by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ class Roboflow:
 
     def _content(self, reply: "Reply") -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
         """What has the hosted shape, and what else is wanted of a workflow. Raises EngineUnavailable, EngineRefused."""
-        body, wanted = _json_body(reply), self._service.outputs
+        body, wanted = _json_body(reply, unless=self._key), self._service.outputs
         if wanted is None:
             return body, None
         try:
@@ -216,9 +218,10 @@ class Roboflow:
         return f"<Roboflow {self._service.name} at {self._service.address}>"
 
 
-def _json_body(reply: "Reply") -> Mapping[str, Any]:
+def _json_body(reply: "Reply", *, unless: str) -> Mapping[str, Any]:
+    """The answer's object. Whoever repeats the key in it would publish it with the results: `unless` is struck out."""
     try:
-        body = json.loads(reply.body)
+        body = json.loads(reply.body.replace(unless.encode(), b"***") if len(unless) >= _LEAST_KEY else reply.body)
     except (ValueError, RecursionError) as error:
         if _replies.is_page(reply):
             raise EngineUnavailable(_refusals.PORTAL, Cause.CAPTIVE_PORTAL) from error

@@ -250,9 +250,7 @@ class DeadlineClient:
         try:
             return self._connector.dial(place, exchange, secure=secure, limit_s=self._connect_timeout_s)
         except (OSError, UnicodeError) as error:
-            failed = _translated(error, place[0])
-            failed.metered_bytes = exchange.metered_bytes or _SYN_BYTES
-            raise failed from error
+            raise _metered(_translated(error, place[0]), exchange.metered_bytes or _SYN_BYTES) from error
 
     def _attempt(self, call: Call, exchange: Exchange) -> Reply:
         host = urlsplit(call.url).hostname or call.url
@@ -329,6 +327,12 @@ def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
         context.load_verify_locations(certifi.where())
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _metered(error: EngineUnavailable, size_bytes: int) -> EngineUnavailable:
+    """In a function, for a name for an error where it is raised is a cycle: error, traceback, frame."""
+    error.metered_bytes = size_bytes
+    return error
 
 
 def _translated(error: Exception, host: str) -> EngineUnavailable:

@@ -27,7 +27,7 @@ class InputWriter:
     """The layout of one model's input, and how bytes become its numbers."""
 
     def __init__(self, runtime: Runtime, said: Input | None, file: Path) -> None:
-        """Raises EngineBroken: the input is not one colour picture, or not of the size that the package says."""
+        """Raises EngineBroken: the input is not one colour picture, or not what the package says, or not to be read."""
         tensor = runtime.input
         shape = tensor.shape
         if len(shape) != 4 or shape[0] != 1 or _COLOURS not in (shape[1], shape[3]):  # noqa: PLR2004 - its axes
@@ -41,6 +41,7 @@ class InputWriter:
             )
         self._runtime = runtime
         self._said = said or Input(self.width, self.height)
+        _refuse_unscaled(tensor, self._said, file)
         self._tables = _tables(tensor, self._said)
         self._written: tuple[Letterbox, tuple[int, int]] | None = None
 
@@ -111,9 +112,31 @@ def _reals(said: Input) -> NDArray[np.float32]:
     return np.asarray((shares - np.array(said.mean)) / np.array(said.std), dtype=np.float32)
 
 
+def _takes_bytes(tensor: Tensor) -> bool:
+    """Whether brightnesses are written as they are, 0..255."""
+    return tensor.dtype == np.uint8 and not tensor.quantisation.scale
+
+
+def _refuse_unscaled(tensor: Tensor, said: Input, file: Path) -> None:
+    """Of whole numbers that stand for themselves, those of a picture's own bytes alone make sense."""
+    if _takes_bytes(tensor):
+        if any(said.mean) or set(said.std) != {1.0}:
+            raise EngineBroken(
+                f"{file}: takes a picture's bytes as they are (uint8 without a scale), but model.yaml says to take a "
+                "mean off them; remove mean and std from its input"
+            )
+    elif tensor.dtype.kind != "f" and not tensor.quantisation.scale:
+        raise EngineBroken(
+            f"{file}: its input is {tensor.dtype} and does not say what its numbers stand for (no scale), so that no "
+            "picture can be written into it; export it with its quantisation, or with a uint8 or float32 input"
+        )
+
+
 def _tables(tensor: Tensor, said: Input) -> NDArray[np.generic]:
-    """(256, 3): the same as the tensor stores it."""
+    """(256, 3): the same as the tensor stores it; where bytes stand for themselves, the brightness as it is."""
     real = _reals(said)
+    if _takes_bytes(tensor):
+        return np.repeat(np.arange(256, dtype=np.uint8)[:, None], _COLOURS, axis=1)
     if not tensor.quantisation.scale:
         plain: NDArray[np.generic] = real.astype(tensor.dtype)
         return plain

@@ -3,56 +3,50 @@
 No state. What does not fit together is refused here, at load, by name.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from agent.engines import _classes, _keypoints, _regions, _segments, _yolo
+from agent.engines import _classes, _postures, _regions, _segments, _yolo
 from agent.engines._heads import Areas, Classifier, Detector, Head, Pose, Segmenter
 from agent.engines._metadata import Export
-from agent.engines._runtime import Quantisation, Tensor
+from agent.engines._runtime import Quantisation
+from agent.engines._shown import Loaded
 from agent.errors import EngineBroken
 from agent.flow import Task
 from agent.package import ModelPackage
 
-_SLACK: Final = 0.02
-"""Rounding of a quantised score; a sigmoid itself never leaves 0..1."""
-_LEAST_STEPS = 32
+_LEAST_STEPS: Final = 32
 """Of a quantised score between 0 and 1: with fewer it says nothing."""
 _VECTOR, _ROWS, _PLANES = 2, 3, 4
 """Axes of an output, with the batch's: classes; rows and anchors; planes of the picture."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A model that has been run once, on a grey picture."""
-
-    file: Path
-    width: int
-    """Of the input, in pixels."""
-    height: int
-    outputs: tuple[Tensor, ...]
-    raw: tuple[NDArray[np.generic], ...]
-    """Of that run, without the batch axis, as stored."""
 
 
 def head_of(model: Loaded, found: ModelPackage, export: Export) -> Head:
     """How to read `model`. Raises EngineBroken with what is wrong, or does not fit."""
     if export.suppressed:
         raise EngineBroken(f"{model.file}: has non-maximum suppression built in; export it without (nms=False)")
+    if export.oriented:
+        raise EngineBroken(
+            f"{model.file}: finds oriented boxes (task: obb), and those are not supported; use a detection, "
+            "segmentation or keypoint model"
+        )
     _refuse_what_is_no_number(model)
     head = _by_shape(model, found, export)
-    said = found.task or export.task
+    said = _said(found, export)
     if said is not None and said is not head.task and not _classifies(said, head.task):
         raise EngineBroken(
             f"{model.file}: is said to be for {said.value}, but its outputs {_shapes(model)} are those of "
             f"{head.task.value}; name the right task in model.yaml, or export the model again"
         )
     return head
+
+
+def _said(found: ModelPackage, export: Export) -> Task | None:
+    """What the model is for, as its package or else its exporter says."""
+    keypoints = found.keypoints or export.keypoint_shape is not None
+    return found.task or export.task or (Task.KEYPOINT_DETECTION if keypoints else None)
 
 
 def _classifies(said: Task, seen: Task) -> bool:
@@ -113,66 +107,40 @@ def _refuse_coarse(file: Path, quantisation: Quantisation) -> None:
         )
 
 
-def _scores_fit(model: Loaded, boxes: _yolo.Boxes) -> bool:
-    """Whether what should be scores is 0..1."""
-    rows = boxes.rows(model.raw[0])[_yolo.BOX_ROWS : _yolo.BOX_ROWS + boxes.classes]
-    scores = boxes.quantisation.to_real(rows)
-    return bool(scores.min() >= -_SLACK and scores.max() <= 1 + _SLACK)
-
-
 def _with_boxes(model: Loaded, found: ModelPackage, export: Export) -> Head:
     """A detector or a keypoint model: only the numbers tell."""
-    labels = found.labels or export.labels
-    last = _yolo.anchors_last(model.outputs[0].shape, width=model.width, height=model.height)
-    rows = model.outputs[0].shape[1 if last else 2] - _yolo.BOX_ROWS
-    plain = _boxes(model, ())
-    declared = found.task or export.task
-    if declared is not Task.KEYPOINT_DETECTION and not found.keypoints and export.keypoint_shape is None:
-        if _scores_fit(model, plain):
-            return Detector(_boxes(model, labels))
-        if labels and declared is Task.OBJECT_DETECTION:
-            _refuse_scores(model, plain)
-    for count, numbers in _keypoint_shapes(rows, found, export, classes=len(labels)):
-        behind = count * numbers
+    plain, labels, said = _boxes(model, ()), found.labels or export.labels, _said(found, export)
+    may_detect = _yolo.are_scores(plain.scores(model.raw[0]))
+    named = said is Task.OBJECT_DETECTION or (said is None and len(labels) == plain.classes)
+    pose = None if may_detect and named else _pose(model, plain.classes, found, export)
+    if pose is not None:
+        return pose
+    if may_detect:
+        return Detector(plain if said is Task.KEYPOINT_DETECTION else _boxes(model, labels))
+    raise _no_scores(model, plain)
+
+
+def _pose(model: Loaded, rows: int, found: ModelPackage, export: Export) -> Pose | None:
+    """`rows`: those behind the box."""
+    labels, raw = found.labels or export.labels, model.raw[0]
+    for shape in _postures.shapes(rows, found, export):
+        behind = shape[0] * shape[1]
         boxes = _boxes(model, labels if len(labels) == rows - behind else (), behind=behind)
-        if _scores_fit(model, boxes) and _visibility_fits(model, boxes, count, numbers):
-            return Pose(_poses(model, boxes, (count, numbers), found.keypoints or export.keypoints))
-    return _refuse_scores(model, plain)
+        if _yolo.are_scores(boxes.scores(raw)):
+            poses = _postures.read(boxes.behind(raw), boxes, shape, found.keypoints or export.keypoints)
+            if poses is not None:
+                return Pose(poses)
+    return None
 
 
-def _keypoint_shapes(rows: int, found: ModelPackage, export: Export, *, classes: int) -> Sequence[tuple[int, int]]:
-    """How many keypoints of how many numbers there may be behind the boxes, the likeliest first."""
-    if export.keypoint_shape is not None:
-        return [export.keypoint_shape] if export.keypoint_shape[0] * export.keypoint_shape[1] < rows else []
-    known = range(classes, classes + 1) if classes else range(1, rows)
-    shapes = [
-        ((rows - classes) // numbers, numbers)
-        for classes in known
-        for numbers in (_keypoints.WITH_VISIBILITY, 2)
-        if rows > classes and (rows - classes) % numbers == 0
-    ]
-    return [shape for shape in shapes if not found.keypoints or shape[0] == len(found.keypoints)]
-
-
-def _visibility_fits(model: Loaded, boxes: _yolo.Boxes, count: int, numbers: int) -> bool:
-    if numbers != _keypoints.WITH_VISIBILITY:
-        return True
-    behind = boxes.rows(model.raw[0])[_yolo.BOX_ROWS + boxes.classes :]
-    visible = boxes.quantisation.to_real(behind).reshape(count, numbers, -1)[:, 2]
-    return bool(visible.min() >= -_SLACK and visible.max() <= 1 + _SLACK)
-
-
-def _poses(model: Loaded, boxes: _yolo.Boxes, shape: tuple[int, int], names: tuple[str, ...]) -> _keypoints.Poses:
-    count, numbers = shape
-    behind = boxes.rows(model.raw[0])[_yolo.BOX_ROWS + boxes.classes :]
-    positions = boxes.quantisation.to_real(behind).reshape(count, numbers, -1)[:, :2]
-    usual = _keypoints.COCO if count == len(_keypoints.COCO) else ()
-    return _keypoints.Poses(boxes, count, numbers, _yolo.looks_normalised(positions), names or usual)
-
-
-def _refuse_scores(model: Loaded, boxes: _yolo.Boxes) -> Head:
-    scores = boxes.quantisation.to_real(boxes.rows(model.raw[0])[_yolo.BOX_ROWS :])
-    raise EngineBroken(
+def _no_scores(model: Loaded, boxes: _yolo.Boxes) -> EngineBroken:
+    scores = boxes.scores(model.raw[0])
+    if _yolo.are_scores(scores[:-1]) and np.abs(scores[-1]).max() <= np.pi:
+        return EngineBroken(
+            f"{model.file}: its last row of numbers, {scores[-1].min():.3g} to {scores[-1].max():.3g}, looks like the "
+            "angles of oriented boxes, which are not supported; use a detection, segmentation or keypoint model"
+        )
+    return EngineBroken(
         f"{model.file}: its scores are not between 0 and 1 (they span {scores.min():.3g} to {scores.max():.3g}), nor "
         "are its outputs those of a keypoint model; export a YOLOv8 or YOLO11 model with its own head"
     )
@@ -198,7 +166,7 @@ def _classifier(model: Loaded, found: ModelPackage, labels: tuple[str, ...]) -> 
     tensor = model.outputs[0]
     if labels and len(labels) != tensor.shape[1]:
         raise EngineBroken(f"{model.file}: finds {tensor.shape[1]} classes but {len(labels)} labels are given for it")
-    form = _classes.form_of(tensor.quantisation.to_real(model.raw[0]))
+    form = _classes.form_of([tensor.quantisation.to_real(raw[0]).copy() for raw in model.looks()])
     many = found.task is Task.MULTI_LABEL_CLASSIFICATION or (found.task is None and form is _classes.Form.SCORES)
     return Classifier(_classes.Classifier(form, many, tensor.quantisation, labels))
 

@@ -5,16 +5,17 @@ runs, its head reads the outputs. State is owned by the one thread of the local 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pydantic import Field
 
 from agent import package
-from agent.engines import _heads, _inspection, _metadata, _threads, _yolo
+from agent.engines import _doubts, _files, _heads, _inspection, _metadata, _shown, _threads, _yolo
 from agent.engines._input import InputWriter
 from agent.engines._runtime import Runtime, Tensor
-from agent.errors import EngineBroken
+from agent.errors import ConfigError, EngineBroken
 from agent.flow import Answer, Frame, Timings
 from agent.options import Confidence
 from agent.options import Options as BaseOptions
@@ -36,6 +37,9 @@ class LocalOptions(BaseOptions):
     variant: str | None = Field(None, description="which file of the package; left out: the package's default")
     confidence: Confidence = Field(0.4, description="objects scored below this are left out, 0..1")
     overlap: Confidence = Field(0.3, description="boxes of one class that overlap more (IoU, 0..1) are one object")
+    max_objects: int = Field(
+        _yolo.MOST_OBJECTS, ge=1, le=_yolo.MOST_CANDIDATES, description="at most so many objects of a frame, the surest"
+    )
     keypoint_confidence: float = Field(0.0, ge=0, lt=1, description="keypoints scored below this are left out, 0..1")
     masks: Literal["polygon", "rle"] = Field(
         "polygon", description="how an object's mask is given: polygon, its outline; rle, COCO's run lengths"
@@ -45,7 +49,11 @@ class LocalOptions(BaseOptions):
     def wanted(self) -> _yolo.Wanted:
         """What counts, as the heads know it."""
         return _yolo.Wanted(
-            self.confidence, self.overlap, keypoint_confidence=self.keypoint_confidence, as_runs=self.masks == "rle"
+            self.confidence,
+            self.overlap,
+            most=self.max_objects,
+            keypoint_confidence=self.keypoint_confidence,
+            as_runs=self.masks == "rle",
         )
 
 
@@ -55,6 +63,18 @@ class CpuOptions(LocalOptions):
     threads: int | None = Field(
         None, ge=1, le=64, description="CPU threads; left out: as many as are fastest here, at most 4, measured once"
     )
+
+
+def located(options: LocalOptions, type_: str, *, base_dir: Path, state_dir: Path) -> ModelPackage:
+    """The model that `options` of an engine of `type_` name. Raises ConfigError: it is not there, or another type's."""
+    found = package.find(options.model, base_dir=base_dir, variant=options.variant, shelf=state_dir / MODELS)
+    try:
+        misfit = _files.misfit(found.file, type_)
+    except OSError as error:
+        raise ConfigError(f"{found.file}: cannot be read: {error.strerror}") from error
+    if misfit is not None:
+        raise ConfigError(misfit)
+    return found
 
 
 class Local:
@@ -89,29 +109,23 @@ class Local:
     def open(self) -> None:
         """Load the model, learn how it reads and writes, and run it so that no frame pays for the first run."""
         context, options = self._context, self._options
-        shelf = context.state_dir / MODELS
-        found = package.find(options.model, base_dir=context.base_dir, variant=options.variant, shelf=shelf)
+        found = located(options, self._name, base_dir=context.base_dir, state_dir=context.state_dir)
         self.model = f"{found.name}@{found.version}" if found.version else found.name
         best = self._rehearse(found, context) if self._rehearse else _threads.candidates()[-1]
         threads = (options.threads or best) if isinstance(options, CpuOptions) else None
         self._runtime = self._load(found, threads or best, context)
         self._input = InputWriter(self._runtime, found.input, found.file)
-        self._head = self._inspect(found, self._runtime, self._input)
-        self.card = self._described(threads)
+        shown = _shown.loaded(found.file, self._runtime, self._input)
+        self._head = _inspection.head_of(shown, found, _metadata.read(self._runtime.metadata))
+        self.card = self._described(threads, _doubts.doubts(shown, self._head))
         for complaint in self.card.complaints:
             _log.warning("%s: %s", found.file, complaint)
         _log.info("model loaded %s", self)
 
-    def _inspect(self, found: ModelPackage, runtime: Runtime, writer: InputWriter) -> _heads.Head:
-        writer.write_grey()
-        runtime.run()
-        loaded = _inspection.Loaded(found.file, writer.width, writer.height, runtime.outputs, runtime.run())
-        return _inspection.head_of(loaded, found, _metadata.read(runtime.metadata))
-
-    def _described(self, threads: int | None) -> Card:
+    def _described(self, threads: int | None, doubts: Iterable[str]) -> Card:
         runtime, writer, head = self._opened()
         nameless = "it carries no class names; put name, file and labels into a model.yaml beside it"
-        complaints = (writer.complaint(), None if head.labels else nameless)
+        complaints = (writer.complaint(), *doubts, None if head.labels else nameless)
         return Card(
             task=head.task,
             runtime=self._name,

@@ -32,6 +32,8 @@ class Export:
     keypoints: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     """Width and height of the input in pixels."""
+    oriented: bool = False
+    """Boxes are turned: a task that is not known here."""
     suppressed: bool = False
     """Non-maximum suppression is part of the model."""
 
@@ -46,6 +48,7 @@ def read(written: Mapping[str, Any]) -> Export:
         keypoint_shape=_pair(written.get("kpt_shape"), most=_MOST_KEYPOINTS),
         keypoints=_keypoints(written.get("kpt_names")),
         size=_size(written.get("imgsz")),
+        oriented=task == "obb",
         suppressed=written.get("end2end") is True or (isinstance(args, dict) and args.get("nms") is True),
     )
 

@@ -19,6 +19,8 @@ _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 """Protobuf's wire types; the two others are groups, and onnx.proto has none."""
 _VARINT_UP_TO_BITS = 63
 _AXES, _COLOURS = 4, 3
+_LONGEST: Final = (1 << 31) - 1
+"""Bytes of a field of protobuf; nothing that says more is one."""
 
 
 def values(texts: Mapping[str, str]) -> dict[str, Any]:
@@ -64,6 +66,8 @@ def _fields(message: BinaryIO) -> Iterator[tuple[int, bytes]]:
             message.seek(8 if kind == _EIGHT_BYTES else 4, os.SEEK_CUR)
         elif kind == _BYTES:
             length = _varint(message)
+            if length > _LONGEST:
+                raise EOFError
             if length > _metadata.UP_TO_BYTES:
                 message.seek(length, os.SEEK_CUR)
                 continue

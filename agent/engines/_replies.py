@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from agent.logs import redact
+
 if TYPE_CHECKING:
     from agent.engines._http import Reply
 
@@ -21,7 +23,7 @@ def message(reply: "Reply") -> str:
     except (ValueError, RecursionError):
         body = text
     said = _said(body) if isinstance(body, dict) else body
-    return " ".join(str(said).split())[:_SHOWN_LETTERS] or "no text"
+    return " ".join(redact(str(said)).split())[:_SHOWN_LETTERS] or "no text"  # half a key would not be known for one
 
 
 def _said(body: Mapping[str, Any]) -> object:

@@ -11,7 +11,14 @@ from typing import Any, Final
 
 from agent import folder
 from agent.clock import SystemClock
-from agent.engines import _child, _onnx_model, _tensorrt_cache, _tensorrt_library, _tensorrt_monitor
+from agent.engines import (
+    _child,
+    _onnx_model,
+    _tensorrt_cache,
+    _tensorrt_library,
+    _tensorrt_monitor,
+    _tensorrt_runtime,
+)
 from agent.engines._tensorrt_cache import Cache, Recipe
 from agent.errors import EngineBroken
 
@@ -21,7 +28,7 @@ FP16: Final = "fp16"
 
 
 def main(task: Mapping[str, Any]) -> None:
-    """Returns when the engine is in its place.
+    """Returns when the engine is in its place, and has run once.
 
     `task`: onnx and home (paths), and recipe (a Recipe's fields). Raises EngineBroken.
     """
@@ -35,6 +42,7 @@ def main(task: Mapping[str, Any]) -> None:
             _tensorrt_cache.tidy(home)
             begun_s = clock.now()
             plan = _Build(onnx, wanted).plan(home / "timing.cache")
+            _try(plan, onnx, wanted)
             cache.keep(plan, wanted, clock.now() - begun_s)
     except OSError as error:
         raise EngineBroken(f"{error.filename or home}: {error.strerror}") from error
@@ -50,6 +58,16 @@ def _alone(home: Path) -> Iterator[None]:
             _child.say({"doing": "waiting for another build to end"})
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _try(plan: bytes, onnx: Path, wanted: Recipe) -> None:
+    """Load it and run it once: one that crashes does so here, and not in the agent. Raises EngineBroken."""
+    _child.say({"doing": "trying it"})
+    runtime = _tensorrt_runtime.Plan(plan, onnx, (wanted.width, wanted.height), {})
+    try:
+        runtime.run()
+    finally:
+        runtime.close()
 
 
 class _Build:

@@ -56,9 +56,12 @@ class Session:
         self._file = found.file
         self._failures = _failures()
         self._session = self._load(library, threads)
-        self.metadata: Mapping[str, Any] = _onnx_model.values(self._session.get_modelmeta().custom_metadata_map)
-        self.input = _input(self._session.get_inputs(), found, self.metadata)
-        self._names = [output.name for output in self._session.get_outputs()]
+        self.metadata: Mapping[str, Any] = _onnx_model.metadata(found.file)
+        try:
+            self.input = _input(self._session.get_inputs(), found, self.metadata)
+            self._names = [output.name for output in self._session.get_outputs()]
+        except UnicodeDecodeError as error:
+            raise EngineBroken(f"{found.file}: has a tensor whose name is no text; it is damaged") from error
         self._picture = np.zeros(self.input.shape, self.input.dtype)
         self._results: dict[str, NDArray[Any]] = {}
         """The memory of those outputs whose size the model states."""

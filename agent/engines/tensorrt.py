@@ -15,6 +15,7 @@ from pydantic import Field
 
 from agent.engines import (
     _child,
+    _files,
     _local,
     _metadata,
     _onnx_model,
@@ -31,7 +32,7 @@ from agent.package import ModelPackage
 from agent.ports import Context, Engine
 
 ROUTE: Final = Route.LOCAL
-_ENGINES: Final = (".engine", ".plan", ".trt")
+_ENGINES: Final = tuple(ending for ending, types in _files.TYPES.items() if types == ("tensorrt",))
 _HEADER_BYTES: Final = 4
 _BUILDER: Final = "agent.engines._tensorrt_builder"
 _LONGEST_S: Final = 3600.0

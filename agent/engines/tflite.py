@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from agent.engines import _local, _metadata, _rehearsal
+from agent.engines import _files, _local, _metadata, _rehearsal
 from agent.engines._runtime import Quantisation, Runtime, Tensor
 from agent.errors import EngineBroken
 from agent.flow import Route
@@ -23,7 +23,6 @@ from agent.package import ModelPackage
 from agent.ports import Context, Engine
 
 ROUTE: Final = Route.LOCAL
-_MAGIC = b"TFL3"
 _log = logging.getLogger(__name__)
 
 
@@ -76,11 +75,10 @@ def _tensor(detail: dict[str, Any]) -> Tensor:
 
 def _load(file: Path, threads: int) -> Any:  # noqa: ANN401 - untyped library
     try:
-        with file.open("rb") as model:
-            head = model.read(8)
+        is_tflite = _files.is_tflite(file)
     except OSError as error:
         raise EngineBroken(f"{file}: cannot be read: {error.strerror}") from error
-    if head[4:8] != _MAGIC:
+    if not is_tflite:
         raise EngineBroken(f"{file}: is not a TFLite model (bytes 4 to 8 of one are TFL3); export the model as .tflite")
     interpreter_class = _interpreter_class()
     try:

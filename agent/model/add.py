@@ -2,27 +2,30 @@
 
 import argparse
 import contextlib
-import re
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from agent import package
+from agent import words
+from agent.clock import Clock
 from agent.errors import AgentError
-from agent.model import labels, manifest, report, space
+from agent.model import manifest, report, space
+from agent.model.given import Given, given
 from agent.model.manifest import Keys
-from agent.model.session import DONE, Commands, Session
+from agent.model.session import DONE, OTHER_STATE, Commands, Session
 from agent.model.trial import Tried, runtime_of, tried
 from agent.package import MANIFEST, Resize
-from agent.shelf import Shelf, is_name
+from agent.ports import Card
+from agent.shelf import Shelf
 
-_STRANGE: Final = re.compile(r"[^A-Za-z0-9_-]+")
-_LONGEST_NAME: Final = 63
 _MATTERS: Final = ("task", "input", "labels", "keypoints")
 """Keys by which two packages with the same files are read in the same way."""
+_DRY: Final = "vedette-model-"
+_STALE_S: Final = 86_400.0
+"""A folder of a dry run that is older was left behind by a kill."""
 
 
 def add_parser(commands: Commands) -> argparse.ArgumentParser:
@@ -34,7 +37,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         "not say, its class names mostly, can be given.",
     )
     add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help=f"a .tflite, .onnx or .engine file, or a folder with {MANIFEST}")
+    add("file", type=_path, metavar="FILE", help=f"a .tflite, .onnx or .engine file, or a folder with {MANIFEST}")
     add("--name", help="what it is called (letters, digits, - and _); left out: the file's name")
     add(
         "--variant",
@@ -55,99 +58,53 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     return parser
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; name a model file")
+    return Path(text)
+
+
 def run(options: argparse.Namespace, session: Session) -> int:
     """See Command."""
     try:
-        given = _given(options)
-        with _folder(session.shelf, dry=options.dry_run) as staged:
-            _gather(given, staged, dry=options.dry_run)
-            return _inspect(given, staged, options, session)
+        wanted = given(options)
+        with _folder(session, dry=options.dry_run) as staged:
+            _gather(wanted, staged, dry=options.dry_run)
+            return _inspect(wanted, staged, options, session)
     except OSError as error:
-        raise AgentError(f"{options.file}: {error.strerror}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What the user gave."""
-
-    keys: Keys
-    files: dict[str, Path]
-    """Where each file of the package is now."""
-
-
-def _given(options: argparse.Namespace) -> _Given:
-    """A package folder, or a file by itself. Raises AgentError."""
-    path: Path = options.file
-    if not path.exists():
-        raise AgentError(f"{path}: no such file or folder")
-    folder = path if path.is_dir() else path.parent
-    if path.is_dir() and not (path / MANIFEST).is_file():
-        raise AgentError(f"{path}: has no {MANIFEST}; name a model file")
-    keys = manifest.read(folder) if (folder / MANIFEST).is_file() else {}
-    whole = path.is_dir() or path.name == MANIFEST
-    if not whole and path.name not in (manifest.files_of(keys) if keys else ()):
-        keys = {"source": path.name}
-    if not whole:
-        keys = {**keys, "file": path.name, "variants": {}}
-    return _with_options(keys, folder, options)
-
-
-def _with_options(keys: Keys, folder: Path, options: argparse.Namespace) -> _Given:
-    files = {name: folder / name for name in manifest.files_of(keys)}
-    more = dict(_variant(text) for text in options.variant)
-    files |= {file.name: file for file in more.values()}
-    if len(files) < len(manifest.files_of(keys)) + len(more):
-        raise AgentError("two files of a package cannot have one name; rename one of them")
-    keys = {
-        **keys,
-        "name": options.name or keys.get("name") or _name_of(options.file),
-        "variants": keys.get("variants", {}) | {word: file.name for word, file in more.items()},
-        "licence": options.licence or keys.get("licence"),
-    }
-    if not is_name(keys["name"]):
-        raise AgentError(f"{keys['name']!r} can be no package's name: letters, digits, - and _; give another by --name")
-    if options.labels is not None:
-        keys["labels"] = list(labels.read(options.labels))
-    for file in files.values():
-        runtime_of(file)
-    for problem in package.problems(folder) if (folder / MANIFEST).is_file() and "sha256" in keys else ():
-        raise AgentError(problem)
-    return _Given(keys, files)
-
-
-def _variant(text: str) -> tuple[str, Path]:
-    word, equals, file = text.partition("=")
-    if not (word and equals and file):
-        raise AgentError(f"--variant {text}: give it as WORD=FILE, such as float32=model.tflite")
-    if not Path(file).is_file():
-        raise AgentError(f"--variant {text}: there is no such file")
-    return word, Path(file)
-
-
-def _name_of(file: Path) -> str:
-    return _STRANGE.sub("-", file.resolve().stem).strip("-_")[:_LONGEST_NAME] or "model"
+        raise AgentError(f"{error.filename or options.file}: {words.reason(error)}") from error
 
 
 @contextlib.contextmanager
-def _folder(shelf: Shelf, *, dry: bool) -> Iterator[Path]:
+def _folder(session: Session, *, dry: bool) -> Iterator[Path]:
     """Where the package is put together; a dry run touches no shelf."""
     if not dry:
-        with shelf.stage() as staged:
+        with session.shelf.stage() as staged:
             yield staged
         return
-    with tempfile.TemporaryDirectory(prefix="vedette-model-") as name:
+    _sweep(session.clock)
+    with tempfile.TemporaryDirectory(prefix=_DRY) as name:
         yield Path(name)
 
 
-def _gather(given: _Given, staged: Path, *, dry: bool) -> None:
+def _sweep(clock: Clock) -> None:
+    """Take away what dry runs of this user left behind that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_DRY}*"):
+        with contextlib.suppress(OSError):
+            told = folder.lstat()
+            if told.st_uid == os.getuid() and clock.wall() - told.st_mtime > _STALE_S:
+                shutil.rmtree(folder)
+
+
+def _gather(wanted: Given, staged: Path, *, dry: bool) -> None:
     if not dry:
-        space.ensure(staged.parent, given.keys["name"], sum(file.stat().st_size for file in given.files.values()))
-    for name, file in given.files.items():
+        space.ensure(staged.parent, wanted.keys["name"], sum(file.stat().st_size for file in wanted.files.values()))
+    for name, file in wanted.files.items():
         if dry:
             (staged / name).symlink_to(file.resolve())
         else:
             _copy(file, staged / name)
-    manifest.write(staged, given.keys)
+    manifest.write(staged, wanted.keys)
 
 
 def _copy(file: Path, target: Path) -> None:
@@ -157,24 +114,29 @@ def _copy(file: Path, target: Path) -> None:
             with target.open("wb") as written:
                 shutil.copyfileobj(source, written)
         except OSError as error:
-            raise AgentError(f"{target.parent.parent} cannot be written: {error.strerror}; make room there") from error
+            raise AgentError(words.unwritable(target.parent.parent, error, otherwise=OTHER_STATE)) from error
 
 
-def _inspect(given: _Given, staged: Path, options: argparse.Namespace, session: Session) -> int:
+def _inspect(wanted: Given, staged: Path, options: argparse.Namespace, session: Session) -> int:
     """Run every file, say what it is, and install what runs."""
-    keys = given.keys
+    keys = wanted.keys
+    cards: dict[Path, Card] = {}
     for name in manifest.files_of(keys):
-        with _as_given(staged / name, given.files[name]):
+        file = wanted.files[name]
+        with _as_given(staged / name, file, cards):
             done = tried(str(staged / name), staged / name, session, image=options.image)
-        session.say("\n".join(report.described(str(given.files[name]), done, picture=options.image)))
+        session.say("\n".join(report.described(str(file), done, picture=options.image)))
+        cards[file] = done.card
         if name == keys["file"]:
             keys = _completed(keys, done, options.resize)
+            manifest.write(staged, {**keys, "input": wanted.keys.get("input")})  # further files have these names, too
+    _refuse_unlike(cards)
     if options.dry_run:
         return DONE
     manifest.write(staged, keys)
     twin = _twin(session.shelf, staged, _wanted_name(options, keys))
     if twin is not None:
-        session.say(f"\nIt is installed already: {twin}")
+        session.say(f"\nIt is installed already: {report.there(session.shelf, *twin)}")
         return DONE
     runtime = runtime_of(staged / keys["file"])
     version = session.shelf.install(staged, keys["name"], keys.get("version", ""))
@@ -182,13 +144,31 @@ def _inspect(given: _Given, staged: Path, options: argparse.Namespace, session: 
     return DONE
 
 
+def _refuse_unlike(cards: Mapping[Path, Card]) -> None:
+    """Raises AgentError: a file differs from the first in what a package has but once."""
+    (first, wanted), *others = cards.items()
+    for file, card in others:
+        if _shape(card) != _shape(wanted):
+            raise AgentError(
+                f"{file} is {_shape(card)}, and {first} is {_shape(wanted)}: the files of a package have one task and "
+                f"one input size; add {file.name} as a package of its own, with another --name"
+            )
+
+
+def _shape(card: Card) -> str:
+    return f"{card.task.value} of {card.width}x{card.height}"
+
+
 @contextlib.contextmanager
-def _as_given(staged: Path, given: Path) -> Iterator[None]:
-    """An error names the file that the user knows."""
+def _as_given(staged: Path, file: Path, cards: Mapping[Path, Card]) -> Iterator[None]:
+    """An error names the file that the user knows, and the one that it is to be a variant of."""
     try:
         yield
     except AgentError as error:
-        raise AgentError(str(error).replace(str(staged), str(given))) from error
+        said = str(error).replace(str(staged), str(file))
+        for first, card in tuple(cards.items())[:1]:
+            said += f"\nIt is given as a further file of {first}, which is {_shape(card)}"
+        raise AgentError(said) from error
 
 
 def _wanted_name(options: argparse.Namespace, keys: Keys) -> str | None:
@@ -210,14 +190,14 @@ def _completed(keys: Keys, done: Tried, resize: str | None) -> Keys:
     }
 
 
-def _twin(shelf: Shelf, staged: Path, name: str | None) -> str | None:
+def _twin(shelf: Shelf, staged: Path, name: str | None) -> tuple[str, str] | None:
     """An installed version that is the same in all that matters."""
     new = _essence(staged)
     for other in shelf.names() if name is None else [name]:
         for version in shelf.versions(other):
             with contextlib.suppress(AgentError):
                 if _essence(shelf.path(other, version)) == new:
-                    return f"{other}@{version}"
+                    return other, version
     return None
 
 

@@ -1,11 +1,12 @@
 """How far two models say the same of the same pictures: what they agree on needs no annotations. No state."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Final
 
 from agent.flow import Answer, Prediction, Task
+from agent.rollout.gate import is_nameless
 
 _SAME: Final = 0.5
 """Least IoU of two boxes that are one object, as in COCO's AP50."""
@@ -57,8 +58,9 @@ def compare(answers: Sequence[tuple[Answer, Answer]]) -> tuple[Agreement, tuple[
     """Over all classes, and for each class by itself.
 
     Objects of one class whose boxes have an IoU of 0.5 or more are one, the most alike first. Of whole pictures, a
-    class that both name is a pair.
+    class that both name is a pair. Where one of the two models has no class names, the other's are taken by number.
     """
+    answers = _with_names(answers)
     pairs: dict[str, list[Pair]] = {}
     only: dict[str, list[int]] = {}
     for first, second in answers:
@@ -75,6 +77,19 @@ def compare(answers: Sequence[tuple[Answer, Answer]]) -> tuple[Agreement, tuple[
     every = tuple(pair for each in classes for pair in each.pairs)
     sums = (sum(each.first_only for each in classes), sum(each.second_only for each in classes))
     return Agreement("all", every, *sums), classes
+
+
+def _with_names(answers: Sequence[tuple[Answer, Answer]]) -> Sequence[tuple[Answer, Answer]]:
+    nameless = [all(is_nameless(pair[side]) for pair in answers if pair[side].predictions) for side in (0, 1)]
+    if nameless[0] == nameless[1]:
+        return answers
+    names = {one.class_id: one.class_name for pair in answers for one in pair[nameless[0]].predictions}
+
+    def named(answer: Answer) -> Answer:
+        found = (replace(one, class_name=names.get(one.class_id, one.class_name)) for one in answer.predictions)
+        return replace(answer, predictions=tuple(found))
+
+    return [(named(one), named(other)) for one, other in answers]
 
 
 def _pairs(ours: Sequence[Prediction], theirs: Sequence[Prediction], *, whole: bool) -> list[Pair]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from agent import package
-from agent.bench import command
+from agent.bench import command, output
 from agent.bench.subject import Setting, Subject, of_model
 from agent.model.session import Commands, Session
 from agent.package import MANIFEST
@@ -32,7 +32,8 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """See Command."""
-    setting = Setting(session.state, options.frames, command.source(options.source))
+    output.ensure_writable(options.json, options.picture, schema=command.SCHEMA)
+    setting = Setting(session.state.absolute(), options.frames, command.source(options.source))
     return command.report(_subjects(options.model, setting, session.here), options, session.say)
 
 

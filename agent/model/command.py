@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-from agent import logs
+from agent import logs, words
 from agent.clock import SystemClock
 from agent.model import add, bench, evaluate, get, listing, pull, remove, use, verify
 from agent.model.meter import Meter
@@ -66,10 +66,10 @@ def _run(
 
     def say_alone(text: str) -> None:
         meter.end()
-        say(text)
+        say("\n".join(map(words.printable, text.split("\n"))))
 
     try:
-        state = state_folder(options.state, own_state())
+        state = state_folder(options.state, own_state()).absolute()  # errors name places in full
         return command.run(options, Session(say_alone, state, Path.cwd(), clock, meter))
     finally:
         meter.end()

@@ -3,20 +3,17 @@
 Whatever it was, boxes, masks and keypoints come out as a dictionary in COCO's form, which its judges read.
 """
 
-import json
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from agent.errors import AgentError
-from agent.model import yolo_labels
+from agent.model import coco, yolo_labels
 from agent.sources.image_folder import SUFFIXES
 
 _SPLITS: Final = ("test", "valid", "val", "train")
 """Of a folder that is divided the first of these is taken: a model must not be judged by what it has learnt."""
-_LARGEST_BYTES: Final = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +27,13 @@ class Dataset:
     """Images, annotations and categories."""
     classes: Mapping[int, str] | None = None
     """The class of each picture as a whole, by its number."""
+    notes: tuple[str, ...] = ()
+    """What was left out of it, and why."""
+
+    @property
+    def annotated(self) -> bool:
+        """Whether it tells anything to judge by."""
+        return self.classes is not None or bool(self.coco and self.coco["annotations"])
 
     @property
     def names(self) -> dict[int, str]:
@@ -43,10 +47,10 @@ class Dataset:
         kept = dict(sorted(self.pictures.items(), key=lambda each: str(each[1]))[:count])
         if self.coco is None:
             classes = None if self.classes is None else {number: self.classes[number] for number in kept}
-            return Dataset(self.folder, kept, None, classes)
+            return replace(self, pictures=kept, classes=classes)
         images = [image for image in self.coco["images"] if image["id"] in kept]
         annotations = [each for each in self.coco["annotations"] if each["image_id"] in kept]
-        return Dataset(self.folder, kept, {**self.coco, "images": images, "annotations": annotations})
+        return replace(self, pictures=kept, coco={**self.coco, "images": images, "annotations": annotations})
 
 
 def read(folder: Path, annotations: Path | None = None) -> Dataset:
@@ -107,62 +111,10 @@ def _by_class(folder: Path) -> Dataset:
 
 
 def _yolo(folder: Path) -> Dataset:
-    pictures, coco = yolo_labels.read(folder, SUFFIXES)
-    return Dataset(folder, pictures, coco)
+    pictures, found, notes = yolo_labels.read(folder, SUFFIXES)
+    return Dataset(folder, pictures, found, notes=notes)
 
 
 def _coco(folder: Path, annotations: Path) -> Dataset:
-    told = _json(annotations)
-    try:
-        coco = {name: [dict(each) for each in told[name]] for name in ("images", "annotations", "categories")}
-        places = {image["id"]: _place(folder, annotations.parent, str(image["file_name"])) for image in coco["images"]}
-        for number, each in enumerate(coco["annotations"], start=1):
-            _complete(each, number)
-        numbers = {category["id"] for category in coco["categories"] if str(category["name"])}
-        strangers = [each["id"] for each in coco["annotations"] if each["category_id"] not in numbers]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise AgentError(
-            f"{annotations}: is not COCO's JSON with images, annotations, categories ({reason})"
-        ) from error
-    if strangers:
-        raise AgentError(f"{annotations}: annotation {strangers[0]} is of a category that the file does not name")
-    absent = [str(image["file_name"]) for image in coco["images"] if places[image["id"]] is None]
-    if len(absent) == len(coco["images"]):
-        raise AgentError(f"{annotations}: none of its pictures is in {folder}, such as {', '.join(absent[:1])}")
-    pictures = {number: place for number, place in places.items() if place is not None}
-    return Dataset(folder, pictures, coco).first(None)
-
-
-def _complete(annotation: dict[str, Any], number: int) -> None:
-    """What COCO's judges need and exporters leave out. Raises KeyError, TypeError, ValueError."""
-    left, top, width, height = (float(value) for value in annotation["bbox"])
-    if not all(map(math.isfinite, (left, top, width, height))):
-        raise ValueError(f"the bbox of annotation {number} is not finite")
-    annotation["bbox"] = [left, top, width, height]
-    annotation["id"] = number
-    annotation.setdefault("iscrowd", 0)
-    annotation.setdefault("area", width * height)
-    if "keypoints" in annotation:
-        seen = annotation["keypoints"][2::3]
-        annotation.setdefault("num_keypoints", sum(value > 0 for value in seen))
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise AgentError(f"{path}: is larger than {_LARGEST_BYTES / 1e9:g} GB; judge by fewer pictures")
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AgentError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise AgentError(f"{path}: is not JSON: {error}") from error
-    if not isinstance(told, dict):
-        raise AgentError(f"{path}: is not COCO's JSON with images, annotations, categories")
-    return told
-
-
-def _place(folder: Path, beside: Path, name: str) -> Path | None:
-    """Where a picture lies that the JSON calls `name`; None: in none of the usual places."""
-    places: Iterable[Path] = (folder / name, folder / "images" / name, beside / name, folder / Path(name).name)
-    return next((place for place in places if place.is_file()), None)
+    found = coco.read(annotations, folder)
+    return Dataset(folder, found.pictures, found.coco, notes=found.notes)

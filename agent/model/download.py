@@ -32,6 +32,7 @@ _ANSWER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 _PIECE_BYTES: Final = 65_536
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Before each further try after one that brought nothing."""
+_TELL_EVERY_S: Final = 5.0
 _AT_ONCE_S: Final = 0.1
 """Before a try after one that brought something."""
 _AT_FIRST: Final = 2
@@ -78,8 +79,16 @@ class _Expired(_Broken):
 class Web:
     """Asks and fetches. Proxies are taken from the environment, as of any tool at a terminal."""
 
-    def __init__(self, clock: Clock, *, ca_file: Path | None = None) -> None:
-        """`ca_file`: a PEM file of a CA to trust in place of the system's. Raises ConfigError."""
+    def __init__(
+        self, clock: Clock, *, ca_file: Path | None = None, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Raises ConfigError.
+
+        Args:
+            clock: waits between tries.
+            ca_file: a PEM file of a CA to trust in place of the system's.
+            tell: is told every few seconds why nothing comes, while it is tried again.
+        """
         import certifi
         import httpx
 
@@ -88,6 +97,7 @@ class Web:
             context.load_verify_locations(certifi.where())
         timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
         self._clock = clock
+        self._tell = tell
         self._client = httpx.Client(
             verify=context,
             timeout=timeout,
@@ -196,7 +206,7 @@ class Web:
         except OSError as error:
             if error.errno in _FULL:
                 part.unlink(missing_ok=True)
-                raise AgentError(f"{part.parent} is full; nothing of this download is left there") from error
+                raise AgentError(f"{part.parent} is full; nothing of this download is left there; make room") from error
             raise
 
     def _pauses(self) -> Iterator[float]:
@@ -206,7 +216,10 @@ class Web:
         pause_s = next(pauses, None)
         if pause_s is None:
             raise AgentError(reason)
-        self._clock.wait(threading.Event(), pause_s)
+        while pause_s > 0:
+            self._tell(f"{reason.partition('; ')[0]}; it is tried again")
+            self._clock.wait(threading.Event(), min(pause_s, _TELL_EVERY_S))
+            pause_s -= _TELL_EVERY_S
 
 
 def digest_of(file: Path, algorithm: str) -> str:

@@ -5,6 +5,7 @@ import contextlib
 from pathlib import Path
 from typing import Any, Final
 
+from agent import words
 from agent.bench import output
 from agent.bench.command import whole
 from agent.errors import AgentError
@@ -26,7 +27,8 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         help="measure how good a model is on annotated pictures, or whether two models agree",
         description="Average precision as COCO has it, precision and recall, for boxes, masks and keypoints; top-1 and "
         "top-5 for classes of whole pictures. Annotations: COCO's JSON, YOLO's label files with data.yaml, or a folder "
-        "for each class. Classes are matched by name. Needs pycocotools: pip install 'vedette[eval]'.",
+        "for each class. Classes are matched by name. Needs pycocotools: "
+        f"{words.pip_install('vedette[eval]')}.",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help=f"an installed model, a package, a model file, or {HOSTED}")
@@ -56,14 +58,14 @@ def _share(text: str) -> float:
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """See Command."""
-    output.refuse_what_is_not_ours(options.json, None, schema=SCHEMA)
+    output.ensure_writable(options.json, None, schema=SCHEMA)
     data = dataset.read(options.data, options.annotations).first(options.limit)
-    known = data.coco is not None or data.classes is not None
-    if not known and options.against is None:
-        raise AgentError(f"--data {options.data}: has pictures without annotations; {_ANNOTATIONS}, or give --against")
-    told: dict[str, Any] = {"schema": SCHEMA, "data": str(options.data)}
-    texts = []
-    if known:
+    if not data.annotated and options.against is None:
+        why = "; ".join([f"{words.plural(len(data.pictures), 'picture')} without annotations", *data.notes])
+        raise AgentError(f"--data {options.data}: has {why}; {_ANNOTATIONS}, or give --against")
+    told: dict[str, Any] = {"schema": SCHEMA, "data": str(options.data), "left_out": list(data.notes)}
+    texts = ["\n".join(data.notes)] if data.notes else []
+    if data.annotated:
         found = _evaluated(options, session, data)
         told["evaluation"] = scorecard.as_json(found)
         texts.append(scorecard.text(found, classes=options.classes))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 from agent import imaging
 from agent.clock import Clock
@@ -14,6 +14,7 @@ from agent.model import metrics
 from agent.model.contender import Contender
 from agent.model.dataset import Dataset
 from agent.model.metrics import Figures, Kind, Ranks
+from agent.words import plural
 
 LOW_CONFIDENCE: Final = 0.001
 WIDE_OVERLAP: Final = 0.7
@@ -31,6 +32,8 @@ class Asked:
     """By the picture's number."""
     failed: Sequence[str]
     """In words, of each picture without an answer."""
+    sizes: Mapping[int, tuple[int, int]]
+    """Width and height of each answered picture, in pixels."""
     inference_ms: float | None
     """The median; of the hosted API what the server states; None: nothing tells."""
     whole_ms: float
@@ -51,11 +54,14 @@ class Evaluation:
     ranks: Ranks | None = None
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
+    data_faults: tuple[str, ...] = ()
+    """What is wrong with the data."""
 
 
 def ask_all(contender: Contender, pictures: Mapping[int, Path], clock: Clock, tell: Callable[[str], None]) -> Asked:
     """Every picture once. Raises AgentError: the model cannot be used at all."""
     answers: dict[int, Answer] = {}
+    sizes: dict[int, tuple[int, int]] = {}
     failed, inference_s, whole_s = [], [], []
     told_s = clock.now()
     for place, (number, path) in enumerate(pictures.items()):
@@ -71,14 +77,14 @@ def ask_all(contender: Contender, pictures: Mapping[int, Path], clock: Clock, te
         whole_s.append(clock.now() - begun_s)
         timings = answer.timings
         inference_s.append(timings.inference_s if timings.processing_s is None else timings.processing_s)
-        answers[number] = answer
+        answers[number], sizes[number] = answer, (pixels.shape[1], pixels.shape[0])
         if clock.now() - told_s >= _TELL_EVERY_S:
             told_s = clock.now()
             tell(f"{contender.name}: {place + 1} of {len(pictures)} pictures")
     if not answers:
         raise AgentError(f"{contender.name} answered no picture; the first: {failed[0]}")
     known_s = [value for value in inference_s if value is not None]
-    return Asked(answers, failed, median(known_s) * 1000 if known_s else None, median(whole_s) * 1000)
+    return Asked(answers, failed, sizes, median(known_s) * 1000 if known_s else None, median(whole_s) * 1000)
 
 
 def evaluate(contender: Contender, data: Dataset, asked: Asked, *, confidence: float) -> Evaluation:
@@ -103,8 +109,9 @@ def _judged(contender: Contender, data: Dataset, asked: Asked, *, task: Task, co
     names, notes = _common(contender, data)
     kept = set(names.values())
     annotations = [each for each in truth["annotations"] if each["category_id"] in kept]
+    images, faults = _measured([image for image in truth["images"] if image["id"] in asked.answers], asked.sizes)
     wanted = {
-        "images": [image for image in truth["images"] if image["id"] in asked.answers],
+        "images": images,
         "annotations": [each for each in annotations if each["image_id"] in asked.answers],
         "categories": [each for each in truth["categories"] if each["id"] in kept],
     }
@@ -112,7 +119,29 @@ def _judged(contender: Contender, data: Dataset, asked: Asked, *, task: Task, co
     kinds, missing = _kinds(task, wanted["annotations"])
     figures = tuple(metrics.judge(wanted, found, kind, confidence=confidence) for kind in kinds)
     told = (*notes, *missing)
-    return Evaluation(contender.name, task, len(asked.answers), confidence, asked, figures, notes=told)
+    return Evaluation(
+        contender.name, task, len(asked.answers), confidence, asked, figures, notes=told, data_faults=tuple(faults)
+    )
+
+
+def _measured(
+    images: Sequence[Mapping[str, Any]], sizes: Mapping[int, tuple[int, int]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The images with the size that they have, and in words where the data says another."""
+    odd = [
+        f"{image.get('file_name', image['id'])}: {width}x{height}, said to be {said[0]}x{said[1]}"
+        for image in images
+        for width, height in [sizes.get(image["id"], (0, 0))]
+        if None not in (said := (image.get("width"), image.get("height"))) and width and said != (width, height)
+    ]
+    told = f"{plural(len(odd), 'picture')} of another size than the data says, so that its boxes may lie elsewhere"
+    whole = [
+        {**image, "width": sizes[image["id"]][0], "height": sizes[image["id"]][1]}
+        if image["id"] in sizes
+        else {**image}
+        for image in images
+    ]
+    return whole, [f"{told}: {_listed(odd[:1])}"] if odd else []
 
 
 def _objects(answer: Answer, names: Mapping[str, int]) -> Iterator[tuple[int, Prediction]]:

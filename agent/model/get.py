@@ -13,7 +13,7 @@ from agent import document, words
 from agent.errors import AgentError
 from agent.model import manifest, report
 from agent.model.download import Wanted, Web
-from agent.model.session import DONE, Commands, Session
+from agent.model.session import DONE, OTHER_STATE, Commands, Session
 from agent.model.trial import ensure_runtime, tried
 
 CATALOGUE: Final = Path(__file__).parent / "catalogue.yaml"
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
     if options.model is None:
         session.say("\n".join(_listed(catalogue)))
         return DONE
-    with contextlib.closing(Web(session.clock)) as web:
+    with contextlib.closing(Web(session.clock, tell=session.meter.say)) as web:
         session.say(get(web, _chosen(catalogue, options.model), options.accept_licence, session))
     return DONE
 
@@ -78,7 +78,7 @@ def get(web: Web, entry: Entry, accepted: str | None, session: Session) -> str:
     shelf = session.shelf
     for version in shelf.versions(entry.name):
         if manifest.read(shelf.path(entry.name, version)).get("sha256") == {entry.file: entry.sha256}:
-            return f"{entry.name}@{version} is installed already, and the same file"
+            return f"It is installed already, and the same file: {report.there(shelf, entry.name, version)}"
     _refuse_unread(entry, accepted)
     ensure_runtime(entry.file)
     wanted = Wanted(entry.file, "sha256", entry.sha256, entry.size_bytes)
@@ -90,7 +90,7 @@ def get(web: Web, entry: Entry, accepted: str | None, session: Session) -> str:
             manifest.write(staged, _keys(entry) | {"labels": list(done.card.labels)})
             version = shelf.install(staged, entry.name)
     except OSError as error:
-        raise AgentError(f"{error.filename or shelf.folder} cannot be written: {error.strerror}") from error
+        raise AgentError(words.unwritable(error.filename or shelf.folder, error, otherwise=OTHER_STATE)) from error
     told = [*report.described(entry.url, done, picture=None), f"  licence: {entry.licence}, as you have accepted", ""]
     return "\n".join([*told, *report.installed(shelf, entry.name, version, done.card.runtime)])
 

@@ -137,6 +137,6 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.width}x{row.height}" if row.width else "-",
         ", ".join(row.runtimes) or "-",
         words.size(row.size_bytes),
-        row.source or "-",
-        "cannot be used" if row.problem else state,
+        words.printable(row.source) or "-",
+        "cannot be used" if row.problem else words.printable(state),
     )

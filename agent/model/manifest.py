@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from agent import document, package
+from agent.errors import AgentError
 from agent.package import MANIFEST, Input
+from agent.shelf import is_name
 
 Keys: TypeAlias = dict[str, Any]
 """model.yaml's keys and values, as YAML has them."""
+_LONGEST_NAME: Final = 63
 _ORDER: Final = (
     "name",
     "version",
@@ -23,6 +26,17 @@ _ORDER: Final = (
     "source",
     "metrics",
 )
+
+
+def ensure_name(name: str) -> None:
+    """Raises AgentError: no package can be called `name`, and why."""
+    if is_name(name):
+        return
+    if len(name) > _LONGEST_NAME:
+        said = f"{name[:20]}...: is too long for a package's name: {len(name)} letters, {_LONGEST_NAME} are the most"
+    else:
+        said = f"{name!r} can be no package's name: letters, digits, - and _, a letter or digit first"
+    raise AgentError(f"{said}; give another by --name")
 
 
 def read(folder: Path) -> Keys:

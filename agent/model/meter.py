@@ -47,9 +47,9 @@ class Meter:
         """So many more have come."""
         self._done_bytes += size_bytes
         now_s = self._clock.now()
-        if self._live and now_s - self._shown_s >= _EVERY_S:
+        if now_s - self._shown_s >= _EVERY_S:
             self._shown_s = now_s
-            self._show(self._line(now_s))
+            self.say(self._line(now_s))
 
     def end(self) -> None:
         """The live line goes, for something else is to be printed, or nothing more comes."""

@@ -7,7 +7,6 @@ poses 20. Masks are compared by the IoU of their pixels, keypoints by their obje
 
 import contextlib
 import io
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -16,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from agent import words
 from agent.errors import AgentError
 from agent.flow import Prediction
 
@@ -126,7 +126,7 @@ def _library() -> tuple[Any, Any, Any]:
         from pycocotools import coco, cocoeval, mask
     except ImportError as error:
         raise AgentError(
-            f"to judge by annotations takes pycocotools ({error}); run: {sys.executable} -m pip install pycocotools"
+            f"to judge by annotations takes pycocotools ({error}); run: {words.pip_install('pycocotools')}"
         ) from error
     return coco, cocoeval, mask
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
-from agent import config
+from agent import config, words
 from agent.engines import _aliases
 from agent.errors import AgentError
 from agent.model import manifest, platform, preparation, report
@@ -17,11 +18,10 @@ from agent.model.download import Wanted, Web
 from agent.model.manifest import Keys
 from agent.model.meter import Meter
 from agent.model.platform import PLATFORM, RemoteFile, WeightsPackage
-from agent.model.session import DONE, Commands, Session
+from agent.model.session import DONE, OTHER_STATE, Commands, Session
 from agent.model.trial import ensure_runtime, tried
 from agent.options import Secret
 from agent.package import MANIFEST
-from agent.shelf import is_name
 
 KEY_VARIABLE: Final = "ROBOFLOW_API_KEY"
 _EU: Final = "https://api.roboflow.eu"
@@ -74,7 +74,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, session: Session) -> int:
     """See Command."""
     source = _source(options, session)
-    with contextlib.closing(Web(session.clock, ca_file=source.ca_file)) as web:
+    with contextlib.closing(Web(session.clock, ca_file=source.ca_file, tell=session.meter.say)) as web:
         session.say(pull(web, source, session))
     return DONE
 
@@ -99,7 +99,7 @@ def pull(web: Web, source: Source, session: Session) -> str:
             done = tried(str(staged), staged / _WEIGHTS, session)
             version = shelf.install(staged, source.name, source.version)
     except OSError as error:
-        raise AgentError(f"{error.filename or shelf.folder} cannot be written: {error.strerror}") from error
+        raise AgentError(words.unwritable(error.filename or shelf.folder, error, otherwise=OTHER_STATE)) from error
     told = [*report.described(origin, done, picture=None), ""]
     return "\n".join([*told, *report.installed(shelf, source.name, version, done.card.runtime)])
 
@@ -115,15 +115,18 @@ def _source(options: argparse.Namespace, session: Session) -> Source:
         model, secret = model or getattr(cloud, "model", None), getattr(cloud, "api_key", None)
         ca_file = getattr(cloud, "ca_file", None) if url else None  # it vouches for a server of their own
         url = url or (_EU if str(getattr(cloud, "url", "")).rstrip("/").endswith(".roboflow.eu") else None)
+    if url is not None and urlsplit(url).scheme not in {"http", "https"}:
+        example = f"https://{url.rpartition('://')[2]}"
+        raise AgentError(f"--url {url}: has to begin with https:// or http://, as in {example}")
     if not model:
         raise AgentError("which model? Give PROJECT/VERSION, or --config FILE with engines.cloud.model")
     project, _, version = _aliases.resolved(model).partition("/")
     if not project or not version or "/" in version:
         raise AgentError(f"{model}: is neither PROJECT/VERSION, such as my-project/3, nor a known alias")
     given = _given_key(options)
-    name = options.name or _STRANGE.sub("-", model if "/" not in model else project).strip("-_")
-    if not is_name(name):
-        raise AgentError(f"{name!r} can be no package's name: letters, digits, - and _; give another by --name")
+    own = _STRANGE.sub("-", model if "/" not in model else project).strip("-_")
+    name = own if options.name is None else options.name
+    manifest.ensure_name(name)
     key = (given or secret or Secret(env=KEY_VARIABLE)).reveal(session.here if given else folder)
     return Source(f"{project}/{version}", url or PLATFORM, key, name, folder / ca_file if ca_file else None)
 

@@ -21,7 +21,8 @@ def text(evaluation: Evaluation, *, classes: bool) -> str:
         classes: also each class by itself.
     """
     one = evaluation
-    parts = [[f"{one.model}: {one.task.value}, {plural(one.pictures, 'picture')}"], *_tables(one, classes=classes)]
+    parts = [list(one.data_faults)] if one.data_faults else []
+    parts += [[f"{one.model}: {one.task.value}, {plural(one.pictures, 'picture')}"], *_tables(one, classes=classes)]
     parts.append([f"median {_ms(one.asked.inference_ms)} inference, {_ms(one.asked.whole_ms)} from picture to answer"])
     if one.figures:
         parts[-1].append(f"precision and recall: of objects scored {one.confidence:g} and above, at IoU 0.50")
@@ -85,6 +86,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "whole_ms": _known(one.asked.whole_ms),
         "failed": list(one.asked.failed),
         "notes": list(one.notes),
+        "data_faults": list(one.data_faults),
         "figures": {each.kind.value: _figures(each) for each in one.figures},
         "ranks": None if one.ranks is None else _ranks(one.ranks),
     }

@@ -18,6 +18,8 @@ from agent.shelf import MODELS, Shelf
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
 DONE: Final = 0
 FAILED: Final = 1
+OTHER_STATE: Final = "run this as the agent's user or with sudo, or name another folder with --state"
+"""What helps where the state folder cannot be written."""
 SERVICE_STATE: Final = Path("/var/lib/vedette")
 """Where the systemd unit has its state."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from agent import imaging, plugins
+from agent import imaging, plugins, words
 from agent.bench.subject import RUNTIMES
 from agent.errors import AgentError
 from agent.flow import Answer, Frame, Pixels, Route
@@ -20,9 +20,10 @@ _ALSO: Final = {"onnx": "tensorrt"}
 """Which other engine takes the same files, if its library alone is there."""
 _LIBRARIES: Final = {"onnx": "onnxruntime", "tensorrt": "tensorrt"}
 _CURES: Final = {
-    "onnx": "run: pip install 'vedette[onnx]'",
+    "onnx": f"run: {words.pip_install('vedette[onnx]')}",
     "tensorrt": "it comes with NVIDIA's JetPack or TensorRT, for the system's Python",
 }
+_EXPORT: Final = "export the model as one of them: scripts/export-model in Vedette's repository does"
 _SIDE_PX: Final = 480
 
 
@@ -41,7 +42,7 @@ def runtime_of(file: Path) -> str:
     """The type of the engine that runs `file`. Raises AgentError."""
     runtime = RUNTIMES.get(file.suffix.lower())
     if runtime is None:
-        raise AgentError(f"{file}: is none of {', '.join(RUNTIMES)}; export the model as one of them")
+        raise AgentError(f"{file}: is none of {', '.join(RUNTIMES)}; {_EXPORT}")
     other = _ALSO.get(runtime)
     return other if other is not None and not _present(runtime) and _present(other) else runtime
 
@@ -94,7 +95,7 @@ def _picture(image: Path) -> Pixels:
     try:
         return imaging.decode_image(image.read_bytes())
     except OSError as error:
-        raise AgentError(f"{image}: cannot be read: {error.strerror}") from error
+        raise AgentError(f"{image}: cannot be read: {words.reason(error)}") from error
 
 
 def _gradient() -> Pixels:

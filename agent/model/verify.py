@@ -6,6 +6,7 @@ from pathlib import Path
 
 from agent import package
 from agent.errors import AgentError
+from agent.model import report
 from agent.model.session import DONE, FAILED, Commands, Session
 from agent.model.trial import tried
 from agent.package import MANIFEST
@@ -74,16 +75,20 @@ def finding(model: str, session: Session) -> Finding:
     faults = list(package.problems(folder))
     complaints: list[str] = []
     for file in () if faults else package.about(folder).files:
-        more_faults, more_complaints = _of_file(file, session)
+        more_faults, more_complaints = _of_file(file, name, session)
         faults += more_faults
         complaints += more_complaints
     return Finding(model, tuple(faults), tuple(complaints))
 
 
-def _of_file(file: Path, session: Session) -> tuple[list[str], list[str]]:
+def _of_file(file: Path, name: str, session: Session) -> tuple[list[str], list[str]]:
     """Faults and complaints."""
     try:
         card = tried(str(file), file, session).card
     except AgentError as error:
         return str(error).splitlines(), []
-    return [], [f"{file.name}: {each}" for each in card.complaints]
+    found = report.complaints(card)
+    if not card.labels:
+        cure = f"to name its classes: vedette model add {file} --name {name} --labels FILE"
+        found.append(f"carries no class names, so that results call them class_0, class_1 and so on; {cure}")
+    return [], [f"{file.name}: {each}" for each in found]

@@ -9,13 +9,14 @@ data.yaml                   names, perhaps kpt_shape, and where the pictures of 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agent import document, imaging
-from agent.errors import AgentError, FrameUnreadable
+from agent import document, imaging, words
+from agent.errors import AgentError, ConfigError, FrameUnreadable
+from agent.model import labels
 
 _SPLITS: Final = ("test", "val", "valid", "train")
 _BOX: Final = 4
@@ -42,10 +43,14 @@ class _Picture:
     height: int
 
 
-def read(folder: Path, suffixes: Sequence[str]) -> tuple[dict[int, Path], dict[str, Any]]:
-    """The pictures by number, and COCO's dictionary. Raises AgentError: names the file and the line."""
+def read(folder: Path, suffixes: Sequence[str]) -> tuple[dict[int, Path], dict[str, Any], tuple[str, ...]]:
+    """The pictures by number, COCO's dictionary, and what was left out, in words.
+
+    Raises:
+        AgentError: names the file and the line.
+    """
     page = _page(folder)
-    paths = sorted(path for path in page.pictures.iterdir() if path.suffix.lower() in suffixes)
+    paths = sorted(path for path in page.pictures.iterdir() if path.suffix.lower() in suffixes and path.is_file())
     pictures = [_opened(number, path) for number, path in enumerate(paths)]
     annotations = [each for picture in pictures for each in _objects(picture, page)]
     coco = {
@@ -55,7 +60,17 @@ def read(folder: Path, suffixes: Sequence[str]) -> tuple[dict[int, Path], dict[s
         "annotations": [{**each, "id": number} for number, each in enumerate(annotations, start=1)],
         "categories": [_category(class_id, name, page) for class_id, name in page.names.items()],
     }
-    return {one.number: one.path for one in pictures}, coco
+    return {one.number: one.path for one in pictures}, coco, tuple(_strays(pictures))
+
+
+def _strays(pictures: Sequence[_Picture]) -> Iterator[str]:
+    """Label files whose pictures are not there."""
+    known = {_labels_of(one.path) for one in pictures}
+    folders = {path.parent for path in known}
+    strays = sorted(path for folder in folders for path in folder.glob("*.txt") if path not in known)
+    strays = [path for path in strays if path.name != "classes.txt"]  # some tools keep the names there
+    if strays:
+        yield f"{words.plural(len(strays), 'label file')} without a picture, such as {strays[0]}: left out"
 
 
 def _category(class_id: int, name: str, page: _Page) -> dict[str, Any]:
@@ -65,12 +80,16 @@ def _category(class_id: int, name: str, page: _Page) -> dict[str, Any]:
 
 def _page(folder: Path) -> _Page:
     path = folder / "data.yaml"
-    told = document.read(path).data
+    page = document.read(path)
+    if page.duplicates:
+        raise ConfigError(*page.duplicates)
+    told = page.data
     names = told.get("names") if isinstance(told, dict) else None
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names or not all(str(number).isdecimal() for number in names):
         raise AgentError(f"{path}: has no names; they are a list, or a mapping of the class's number to its name")
+    labels.texts([(("names", number), name) for number, name in names.items()], page)
     shape = told.get("kpt_shape")
     if shape is not None and not (isinstance(shape, list) and len(shape) == 2 and shape[1] in (2, 3)):  # noqa: PLR2004
         raise AgentError(f"{path}: kpt_shape is {shape}; it is [points, 2] or [points, 3]")
@@ -138,6 +157,8 @@ def _object(line: str, place: str, picture: _Picture, page: _Page) -> dict[str, 
     if class_id not in page.names:
         raise AgentError(f"{place}: is of class {word}, which {page.path} does not name")
     found = {"image_id": picture.number, "category_id": class_id, "iscrowd": 0}
+    if len(values) >= _BOX and (page.keypoints is not None or len(values) == _BOX) and min(values[2:_BOX]) < 0:
+        raise AgentError(f"{place}: has a box of negative width or height: {line[:60]}")
     if page.keypoints is not None:
         return found | _pose(values, page.keypoints, place, picture)
     if len(values) == _BOX:

@@ -7,11 +7,13 @@ Both see the same frames. How far two answers agree depends on the task, and is 
     one class           1 for the same best class, else 0
     several classes     the share of the classes that both name, of those that either names (Jaccard)
     regions             the mean IoU of the boxes round each class, over the classes that either has
+
+Classes are the same by their names; where one of the two models has none, by their numbers.
 """
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from statistics import fmean, median
 from typing import Final
@@ -145,6 +147,8 @@ def rise(word: str, now_s: float, before_s: float, slower: float) -> str | None:
 
 def agreement(one: Answer, other: Answer) -> float:
     """How far two answers to one frame agree, 0..1; the module's table says how for each task."""
+    if is_nameless(one) or is_nameless(other):
+        one, other = _numbered(one), _numbered(other)
     tasks = {one.task, other.task}
     if tasks == {Task.CLASSIFICATION}:
         return float(_classes(one)[:1] == _classes(other)[:1])
@@ -153,6 +157,20 @@ def agreement(one: Answer, other: Answer) -> float:
     if tasks == {Task.SEMANTIC_SEGMENTATION}:
         return _regions(one.predictions, other.predictions)
     return _f1(one.predictions, other.predictions)
+
+
+def is_nameless(answer: Answer) -> bool:
+    """Whether it is of a model that carries no class names, so that results call them class_0, class_1 and so on."""
+    return bool(answer.predictions) and all(found.class_name == _number(found) for found in answer.predictions)
+
+
+def _numbered(answer: Answer) -> Answer:
+    """Its classes by their numbers alone."""
+    return replace(answer, predictions=tuple(replace(one, class_name=_number(one)) for one in answer.predictions))
+
+
+def _number(found: Prediction) -> str:
+    return f"class_{found.class_id}"
 
 
 def _classes(answer: Answer) -> list[str]:

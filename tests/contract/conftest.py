@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canary import secret
 from mjpeg_server import MjpegServer
 
 from agent import logs, plugins
 from agent.clock import SystemClock
 from agent.ports import Context, Source
 
-PASSWORD = "hunter2/p@ss:%'\""  # noqa: S105 - the cameras of these tests know it
+PASSWORD = secret("2/p@ss:%'\"")
+"""The cameras of these tests know it."""
 
 
 @pytest.fixture

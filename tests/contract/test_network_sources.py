@@ -12,13 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from canary import MARK
+from contract.conftest import PASSWORD
 from fakes import picture
+from file_server import Answer, serving, whole
 from mjpeg_server import HEIGHT, WIDTH, MjpegServer
 
 from agent import imaging, logs
-from agent.errors import ConfigError, SourceAbsent, SourceLost, SourceRefused
+from agent.errors import ConfigError, SourceAbsent, SourceBroken, SourceLost, SourceRefused
 from agent.ports import Source
 from agent.sources._stream_reader import Lag
 
@@ -113,7 +117,7 @@ def test_a_password_is_in_no_error_no_log_line_and_no_process_list(
     root.handlers[:], root.level = before
     assert guarded.url in shown
     for text in (*said, stream.getvalue(), repr(source), shown):
-        assert "hunter2" not in text
+        assert MARK not in text
         assert "viewer:" not in text
 
 
@@ -233,5 +237,18 @@ def test_a_camera_that_wants_its_password_in_the_address_gets_it_there(
     source.open()
     with pytest.raises(SourceRefused) as caught:  # this camera wants it in its header, and says what it was asked for
         picture(source)
-    assert guarded.asked[-1] == "/stream?user=viewer&pwd=hunter2%2Fp%40ss%3A%25%27%22"
-    assert "hunter2" not in str(caught.value) + repr(source)
+    assert guarded.asked[-1] == f"/stream?user=viewer&pwd={quote(PASSWORD, safe='')}"
+    assert MARK not in str(caught.value) + repr(source)
+
+
+def test_a_camera_that_sends_a_playlist_does_not_make_this_device_ask_for_what_stands_in_it(make: Make) -> None:
+    with serving(whole(b"inside")) as inside:
+        playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{inside.url}/admin.ts\n#EXT-X-ENDLIST\n"
+        answer = Answer(playlist.encode(), headers={"Content-Type": "application/vnd.apple.mpegurl"})
+        with serving(lambda _: answer) as hostile:
+            source = make("mjpeg", url=f"{hostile.url}/stream")
+            source.open()
+            with pytest.raises(SourceBroken, match="sends nothing that can be decoded"):
+                read_until_it_fails(source)
+            assert hostile.asked
+        assert inside.asked == []

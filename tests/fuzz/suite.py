@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
-from fuzz.targets import ANSWERS, METADATA, Target, onnx_models, tflite_models  # noqa: E402 - the checkout goes first
+from fuzz.targets import ANSWERS, HEADERS, METADATA, Target, onnx_models, tflite_models  # noqa: E402 - the checkout goes first
 
 MEMORY_BYTES = 1_000_000_000
 CASE_S = 20.0
@@ -152,7 +152,7 @@ def _note(tally: Tally, target: Target, number: int, end: str) -> None:
 def targets(options: argparse.Namespace) -> list[Target]:
     models = [path for path in options.model if path.suffix == ".tflite"]
     graphs = [path for path in options.model if path.suffix == ".onnx"]
-    made = [tflite_models(models), *([onnx_models(graphs)] if graphs else []), METADATA, ANSWERS]
+    made = [tflite_models(models), onnx_models(graphs), METADATA, HEADERS, ANSWERS]
     return [target for target in made if options.only in (None, target.name)]
 
 
@@ -160,7 +160,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=10_000, help="of each kind (default 10000)")
     parser.add_argument("--seed", type=int, default=1, help="cases are drawn from it (default 1)")
-    parser.add_argument("--only", choices=("models", "onnx", "metadata", "answers"), help="this kind alone")
+    parser.add_argument("--only", choices=("models", "onnx", "metadata", "headers", "answers"), help="this kind alone")
     parser.add_argument("--case", type=int, help="this case alone, in this process")
     parser.add_argument("--model", type=Path, action="append", default=[], help="a further .tflite or .onnx to damage")
     options = parser.parse_args()

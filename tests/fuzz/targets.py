@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 from fuzz.mutation import damaged, spoiled
+from toy_models import classifier
 
 from agent import canvas, package
 from agent.clock import SystemClock
-from agent.engines import _answers, _inspection, _masks, _metadata, onnx, tflite
+from agent.engines import _answers, _inspection, _masks, _metadata, _onnx_model, _shown, onnx, tensorrt, tflite
 from agent.engines._input import InputWriter
 from agent.errors import AgentError
 from agent.flow import Picture, Task
@@ -50,10 +51,8 @@ def _model(samples: list[bytes], suffix: str, load: Callable[..., Any], draw: ra
         try:
             runtime = load(found, 1, Context("fuzz", SystemClock(), folder, folder, trial=True))
             writer = InputWriter(runtime, None, found.file)
-            writer.write_grey()
-            runtime.run()
-            loaded = _inspection.Loaded(found.file, writer.width, writer.height, runtime.outputs, runtime.run())
-            _inspection.head_of(loaded, found, _metadata.read(runtime.metadata))
+            shown = _shown.loaded(found.file, runtime, writer)
+            _inspection.head_of(shown, found, _metadata.read(runtime.metadata))
         except AgentError as error:
             return "refused" if str(error) else WORDLESS
         return ANSWERED
@@ -64,9 +63,14 @@ def tflite_models(extra: list[Path]) -> Target:
     return Target("models", lambda draw: _model(samples, ".tflite", tflite.load, draw))
 
 
-def onnx_models(samples: list[Path]) -> Target:
-    pages = [file.read_bytes() for file in samples]
-    return Target("onnx", lambda draw: _model(pages, ".onnx", onnx.load, draw))
+def onnx_models(extra: list[Path]) -> Target:
+    samples = [_toy(), *(file.read_bytes() for file in extra)]
+    return Target("onnx", lambda draw: _model(samples, ".onnx", onnx.load, draw))
+
+
+def _toy() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return classifier(Path(folder) / "toy.onnx").read_bytes()
 
 
 # What exporters write into files
@@ -110,6 +114,22 @@ def _json(value: Any) -> str:
     return json.dumps(value)
 
 
+_TOY = _toy()
+
+
+def _header(draw: random.Random) -> str:
+    """What is read without a library where TensorRT is: an engine's header, and the metadata of an .onnx file."""
+    text = json.dumps(spoiled(EXPORT, draw)).encode("utf-8", "replace")
+    written, engine = tensorrt.split(damaged(len(text).to_bytes(4, "little") + text + b"an engine", draw))
+    exported = _metadata.read(written)
+    with tempfile.NamedTemporaryFile(suffix=".onnx", dir=MEMORY) as file:
+        Path(file.name).write_bytes(damaged(_TOY, draw))
+        exported_too = _metadata.read(_onnx_model.metadata(Path(file.name)))
+    assert isinstance(engine, bytes)
+    return ANSWERED if _metadata.Export() not in (exported, exported_too) else "nothing read"
+
+
+HEADERS = Target("headers", _header)
 METADATA = Target("metadata", _metadata_block)
 
 

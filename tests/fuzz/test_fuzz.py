@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fakes import a_context
 from fuzz.suite import Tally, feed
-from fuzz.targets import ANSWERS, METADATA, Target, tflite_models
+from fuzz.targets import ANSWERS, HEADERS, METADATA, Target, onnx_models, tflite_models
 
 from agent.clock import SystemClock
 from agent.engines import _child, tflite
@@ -16,7 +16,9 @@ from agent.errors import EngineBroken
 CASES = 150
 
 
-@pytest.mark.parametrize("target", [tflite_models([]), METADATA, ANSWERS], ids=lambda target: target.name)
+@pytest.mark.parametrize(
+    "target", [tflite_models([]), onnx_models([]), METADATA, HEADERS, ANSWERS], ids=lambda target: target.name
+)
 def test_damaged_input_ends_in_an_error_in_words_or_in_an_answer(target: Target) -> None:
     tally = feed(target, range(CASES), seed=20_000)
     assert tally.faults == []
@@ -42,28 +44,29 @@ def test_the_suite_sees_what_raises_dies_or_eats_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "said", "longest_s"),
     [
-        ("import os; os.abort()", "crashed the runtime (Aborted)"),
-        ("import ctypes; ctypes.string_at(0)", "crashed the runtime (Segmentation fault)"),
+        ("import os; os.abort()", "crashed the runtime (Aborted)", 30),
+        ("import ctypes; ctypes.string_at(0)", "crashed the runtime (Segmentation fault)", 30),
         (
             "import os; os.kill(os.getpid(), 9)",
             "crashed the runtime (Killed); likely because the device ran out of memory",
+            30,
         ),
-        ("import sys; sys.exit(3)", "ended the process that tried it (code 3)"),
-        ("bytearray(3_000_000_000)", "needs more than 300 MB of memory"),
-        ("import time; time.sleep(60)", "did not end within 1 s, and was given up"),
+        ("import sys; sys.exit(3)", "ended the process that tried it (code 3)", 30),
+        ("bytearray(3_000_000_000)", "needs more than 300 MB of memory", 30),
+        ("import time; time.sleep(60)", "did not end within 1 s, and was given up", 1),
     ],
     ids=["abort", "segfault", "killed", "exit", "memory", "hang"],
 )
 def test_what_the_trial_process_dies_of_is_an_error_in_words(
-    body: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    body: str, said: str, longest_s: float, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "deadly.py").write_text(f"def main(task):\n    {body}\n", encoding="utf-8")
     context = a_context(tmp_path, SystemClock())
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
     with pytest.raises(EngineBroken) as caught:
-        _child.run("deadly", {}, doing="dying", limits=_child.Limits(1.0, 300_000_000), context=context)
+        _child.run("deadly", {}, doing="dying", limits=_child.Limits(longest_s, 300_000_000), context=context)
     assert said in str(caught.value)
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx_file
 import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from fakes import FakeClock
 from numpy.typing import NDArray
 
-from agent.engines import _masks, tflite
+from agent.engines import _local, _masks, onnx, tflite
 from agent.flow import Answer, Frame, Pixels
 from agent.imaging import read_image
 from agent.ports import Context
@@ -155,3 +156,61 @@ def test_keypoints_are_those_of_the_reference_decoder(shared: Path, pictures: li
                 assert np.abs(points[point.class_id] - (point.x, point.y)).max() <= KEYPOINTS_BAR_PX
                 seen += 1
     assert seen >= 3 * 17
+
+
+def a_pose_model(folder: Path, detector: Path) -> Path:
+    """A float32 pose model of a detector's weights: of each person the box's middle, and two of its corners."""
+    rows = [f"row{number}" for number in range(84)]
+    x, y, width, height, score = rows[:5]
+    nodes: list[onnx_file.Node] = [("Split", ["output0"], rows, {"axis": 1})]
+    corners = [
+        ("Sub", "left", x, width),
+        ("Sub", "top", y, height),
+        ("Add", "right", x, width),
+        ("Add", "low", y, height),
+    ]
+    nodes += [(operator, [middle, size], [name], {}) for operator, name, middle, size in corners]
+    points = ("left", "top", score, x, y, score, "right", "low", score)
+    nodes.append(("Concat", [x, y, width, height, score, *points], ["pose"], {"axis": 1}))
+    entry, out = ("images", onnx_file.FLOAT, [1, 3, 320, 320]), ("pose", onnx_file.FLOAT, [1, 5 + 9, 2100])
+    (folder / "pose.onnx").write_bytes(onnx_file.bordered(detector, [entry], [out], last=nodes))
+    manifest = (
+        "name: pose\nfile: pose.onnx\ntask: keypoint-detection\nlabels: [person]\nkeypoints: [low, middle, high]\n"
+    )
+    (folder / "model.yaml").write_text(manifest, encoding="utf-8")
+    return folder
+
+
+def reference_corners(detector: onnxruntime.InferenceSession, pixels: Pixels) -> list[NDArray[np.float64]]:
+    """(3, 2) of each person, in the frame's pixels, by the detector itself."""
+    fitted = letterboxed(pixels, 320)
+    (rows,) = detector.run(None, {"images": fitted.canvas[None, ..., ::-1].transpose(0, 3, 1, 2) / np.float32(255)})[0]
+    found = []
+    for anchor in kept(rows[:5], 1):
+        middle, size = rows[:2, anchor], rows[2:4, anchor]
+        points = np.stack([middle - size, middle, middle + size])
+        found.append((points - (fitted.left, fitted.top)) / fitted.scale)
+    return found
+
+
+def test_keypoints_in_float32_are_those_of_the_reference_decoder(
+    shared: Path, pictures: list[Pixels], tmp_path: Path
+) -> None:
+    detector = shared / "models" / "yolov8n_320.onnx"
+    given = onnx.Options(
+        type="onnx", model=str(a_pose_model(tmp_path, detector)), threads=2, confidence=SURE, overlap=OVERLAP
+    )
+    engine = _local.Local(given, Context("test", FakeClock(), tmp_path, tmp_path), onnx.load, runtime="onnx")
+    engine.open()
+    judge, seen = onnxruntime.InferenceSession(str(detector)), 0
+    for pixels in pictures[:16]:
+        found = engine.infer(Frame("cam", 0, 0.0, 0.0, clock_synchronized=True, pixels=pixels), 0.0)
+        expected = reference_corners(judge, pixels)
+        assert len(found.predictions) == len(expected)
+        for one, points in zip(found.predictions, expected, strict=True):
+            assert one.keypoints is not None
+            placed = [(point.x, point.y) for point in one.keypoints]
+            assert np.abs(points - placed).max() <= KEYPOINTS_BAR_PX
+            seen += 1
+    engine.close()
+    assert seen >= 10

@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from canary import secret
 from emulator_engine import KEY, ScriptedEngine, emulating
 from fakes import FakeClock
 from hypothesis import given
@@ -120,7 +122,7 @@ def test_the_hosted_api_is_called_as_often_as_is_said_before(
 
 def test_a_refused_key_ends_the_calls_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with emulating(project="shapes/1") as emulator:
-        page = configuration(tmp_path, emulator.url, key="wrong-key")
+        page = configuration(tmp_path, emulator.url, key=secret("wrong"))
         assert cli.main(["bench", str(page), "--calls", "50"]) == 1
     assert "NOT MEASURED TO THE END: the API key is not accepted" in capsys.readouterr().out
 
@@ -171,6 +173,64 @@ def test_a_process_that_tells_nothing_is_killed(tmp_path: Path, monkeypatch: pyt
 def test_a_name_that_nothing_has_is_told_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "--model", "shape"]) != 0
     assert "did you mean shapes?" in capsys.readouterr().err
+
+
+def test_of_several_models_one_that_is_not_there_is_a_row_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "figures.json"
+    asked = ["--model", "shape", "shapes", "--threads", "1", "--frames", "2", "--runs", "1", "--json", str(kept)]
+    assert cli.main(["bench", *asked, "--state", str(tmp_path)]) == 1
+    lost, found = figures(kept)
+    assert (lost["model"], lost["engine"], lost["frames"]) == ("shape", None, 0)
+    assert "did you mean shapes?" in lost["trouble"]
+    assert (found["model"], found["frames"], found["trouble"]) == ("shapes", 2, None)
+    assert "shape: NOT MEASURED TO THE END: the model shape is neither" in capsys.readouterr().out
+
+
+def test_models_of_which_none_is_there_are_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "--model", "shape", "shap"]) != 0
+    told = capsys.readouterr().err
+    assert (told.count("did you mean shapes?"), "run 1" in told) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "said"),
+    [
+        ("--picture", "none/x.png", "there is no folder"),
+        ("--json", "none/x.json", "there is no folder"),
+        ("--picture", "x.jpg", "does not end in .png"),
+        ("--json", "pipe", "pipe: is no file"),
+    ],
+)
+def test_figures_that_could_not_be_written_are_refused_before_the_first_run(
+    option: str, name: str, said: str, *, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert cli.main(["bench", option, str(tmp_path / name)]) == 1
+    told = capsys.readouterr().err
+    assert said in told
+    assert "run 1" not in told
+
+
+@pytest.mark.parametrize("option", ["--json", "--picture"])
+def test_a_folder_in_which_nothing_can_be_made_is_refused_before_the_first_run(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["bench", option, "/proc/x.png"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"{option} /proc/x.png: /proc cannot be written: ")
+    assert "run 1" not in told
+
+
+def test_without_matplotlib_a_picture_is_refused_before_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert cli.main(["bench", "--picture", str(tmp_path / "x.png")]) == 1
+    told = capsys.readouterr().err
+    assert ("-m pip install matplotlib brings it" in told, "run 1" in told) == (True, False)
 
 
 def test_a_file_that_no_engine_runs_is_refused(tmp_path: Path) -> None:

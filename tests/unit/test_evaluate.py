@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -68,7 +69,7 @@ class Knows:
 
 def asked(found: Mapping[int, Sequence[Prediction]], task: Task = Task.OBJECT_DETECTION) -> Asked:
     answers = {number: Answer(tuple(objects), "m", "tflite", Timings(), task=task) for number, objects in found.items()}
-    return Asked(answers, (), 12.0, 13.0)
+    return Asked(answers, (), dict.fromkeys(found, (200, 100)), 12.0, 13.0)
 
 
 def judged(
@@ -249,6 +250,7 @@ def test_yolo_poses_have_their_points(tmp_path: Path) -> None:
         ("5 0.5 0.5 0.1 0.1", r"a\.txt:1: is of class 5, which .*data.yaml does not name"),
         ("0 nan 0.5 0.1 0.1", r"a\.txt:1: has something else than numbers"),
         ("0.5 0.5 0.5 0.1 0.1", r"a\.txt:1: is of class 0.5"),
+        ("0 0.5 0.5 -0.1 0.1", r"a\.txt:1: has a box of negative width or height"),
     ],
 )
 def test_a_label_that_is_wrong_is_named_with_its_line(tmp_path: Path, line: str, said: str) -> None:
@@ -256,13 +258,43 @@ def test_a_label_that_is_wrong_is_named_with_its_line(tmp_path: Path, line: str,
         dataset.read(yolo(tmp_path, line))
 
 
+def test_names_that_yaml_takes_for_something_else_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match=r"data.yaml:1: names\[1\]: is no text, but false \(no, off\)"):
+        dataset.read(yolo(tmp_path, page="names: [crate, no]\ntest: test/images\n"))
+
+
+def test_label_files_without_a_picture_are_told(tmp_path: Path) -> None:
+    made = yolo(tmp_path, "0 0.25 0.5 0.1 0.4")
+    stray = made / "test" / "labels" / "gone.txt"
+    stray.write_text("0 0.25 0.5 0.1 0.4")
+    data = dataset.read(made)
+    assert data.notes == (f"1 label file without a picture, such as {stray}: left out",)
+
+
 @pytest.mark.parametrize(
     ("told", "said"),
     [
         ("not json", "truth.json: is not JSON"),
         ([], "is not COCO's JSON"),
-        ({"images": []}, r"is not COCO's JSON .*KeyError: 'annotations'"),
-        (coco(annotations=[{"image_id": 1, "category_id": 7, "bbox": [1, 2]}]), "is not COCO's JSON"),
+        ({"images": []}, r"is not COCO's JSON .*: annotations should be a list of objects"),
+        ({**coco(), "images": [3]}, r"is not COCO's JSON .*: images should be a list of objects"),
+        (
+            coco(annotations=[{"id": 88, "image_id": 1, "category_id": 7, "bbox": [1, 2]}]),
+            r"truth.json: annotation 88: its bbox should be numbers, four: left, top, width, height",
+        ),
+        (coco(annotations=[{"image_id": 1, "category_id": 7}]), "annotation number 1: its bbox should be numbers"),
+        (
+            coco(annotations=[{"id": 8, "image_id": "1", "category_id": 7, "bbox": [1, 2, 3, 4]}]),
+            "annotation 8: its image_id is no whole number",
+        ),
+        (
+            coco(annotations=[{"id": 8, "image_id": 1, "category_id": 7, "bbox": [1, 2, 3, 4], "segmentation": [[1]]}]),
+            "annotation 8: its segmentation should be polygons",
+        ),
+        (coco(images=[{"id": 1}]), "truth.json: image 1: its file_name is no text"),
+        (coco(images=[{"file_name": "1.jpg"}]), "entry 1 of images has no id that is a whole number"),
+        (coco(images=[{"id": 1, "file_name": "1.jpg"}] * 2), "two images have the id 1"),
+        (coco(categories=[{"id": 7}]), "category 7: its name is no text"),
         (coco(categories=[{"id": 1, "name": "x"}]), "is of a category that the file does not name"),
         (coco(images=[{"id": 1, "file_name": "none.jpg", "width": 1, "height": 1}]), "none of its pictures is in"),
     ],
@@ -270,6 +302,50 @@ def test_a_label_that_is_wrong_is_named_with_its_line(tmp_path: Path, line: str,
 def test_annotations_that_cannot_be_used_are_refused(tmp_path: Path, told: object, said: str) -> None:
     with pytest.raises(AgentError, match=said):
         dataset.read(folder(tmp_path, told))
+
+
+def test_what_is_broken_in_annotations_is_counted_told_and_left_out(tmp_path: Path) -> None:
+    told = coco()
+    told["images"].append({"id": 3, "file_name": "gone.jpg", "width": 1, "height": 1})
+    box = {"category_id": 7, "bbox": [40, 30, 20, 40]}
+    told["annotations"] += [
+        {"id": 31, "image_id": 3, **box},
+        {"id": 99, "image_id": 77, **box},
+        {"id": 98, "image_id": 78, **box},
+        {"id": 97, "image_id": 1, **box, "bbox": [40, 30, -20, 40]},
+    ]
+    data = dataset.read(folder(tmp_path, told))
+    assert data.notes == (
+        "2 annotations of an image that the file does not name, such as 99: left out",
+        "1 annotation with a negative width or height, such as 97: left out",
+        "1 picture of truth.json is not there, such as gone.jpg: left out, with 1 annotation",
+    )
+    assert data.coco is not None
+    assert (len(data.pictures), len(data.coco["annotations"])) == (2, 3)
+    assert data.first(1).notes == data.notes
+
+
+def test_a_size_that_is_not_the_picture_s_is_told_and_one_that_is_not_there_is_no_mistake(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "1.jpg", "width": 400, "height": 200}, {"id": 2, "file_name": "2.jpg"}]
+    found = judged(tmp_path, {1: [CRATE, PERSON], 2: [CRATE]}, images=images)
+    assert found.figures[0].map50_95 == pytest.approx(1.0)
+    (odd,) = found.data_faults
+    assert odd.startswith("1 picture of another size than the data says, so that its boxes may lie elsewhere: 1.jpg: ")
+    assert odd.endswith("200x100, said to be 400x200")
+    assert scorecard.text(found, classes=False).startswith(odd)
+
+
+def test_data_without_any_annotation_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder(tmp_path, coco(annotations=[]))
+    assert cli.main(["model", "eval", "shapes", "--data", str(tmp_path), "--state", str(tmp_path / "state")]) == 1
+    assert f"--data {tmp_path}: has 2 pictures without annotations; " in capsys.readouterr().err
+
+
+def test_annotations_that_are_no_file_are_refused_at_once(tmp_path: Path) -> None:
+    picture(tmp_path / "1.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(AgentError, match=r"pipe: is a pipe; name a file"):
+        dataset.read(tmp_path, tmp_path / "pipe")
 
 
 def test_of_several_json_files_a_person_has_to_name_one(tmp_path: Path) -> None:
@@ -315,6 +391,14 @@ def test_what_one_alone_finds_and_other_confidences_are_told() -> None:
     assert every.f1 == pytest.approx(2 / 4)
     assert every.mean_iou == pytest.approx(18 / 22)
     assert every.largest_change == pytest.approx(0.2)
+
+
+def test_a_model_without_class_names_is_compared_by_the_numbers_of_the_other() -> None:
+    nameless = [replace(one, class_name=f"class_{one.class_id}") for one in (CRATE, PERSON)]
+    every, classes = agreement.compare(answers((nameless, [PERSON, CRATE]), ([], [CRATE])))
+    assert (every.f1, [one.name for one in classes]) == (pytest.approx(4 / 5), ["crate", "person"])
+    both, _ = agreement.compare(answers((nameless, nameless)))
+    assert both.f1 == 1.0
 
 
 def test_one_object_is_paired_once_and_with_its_nearest() -> None:
@@ -369,7 +453,7 @@ def test_the_shipped_model_is_good_at_the_drawn_scene_and_agrees_with_its_hosted
 def test_pictures_alone_can_only_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture(tmp_path / "a.jpg")
     assert cli.main(["model", "eval", "shapes", "--data", str(tmp_path), "--state", str(tmp_path)]) == 1
-    assert "has pictures without annotations" in capsys.readouterr().err
+    assert "has 1 picture without annotations" in capsys.readouterr().err
 
 
 def test_hosted_needs_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

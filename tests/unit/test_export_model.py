@@ -112,6 +112,21 @@ def test_too_few_pictures_are_refused_by_number(scripts: SimpleNamespace, tmp_pa
         scripts.request.refuse_too_few(7, tmp_path)
 
 
+def test_int8_is_refused_where_boxes_and_scores_cannot_be_told_apart(scripts: SimpleNamespace) -> None:
+    scripts.request.refuse_mixed(("float32",), mixed=True)
+    scripts.request.refuse_mixed(("int8",), mixed=False)
+    with pytest.raises(scripts.request.Refused, match="with boxes in pixels every score would be 0"):
+        scripts.request.refuse_mixed(("float32", "int8"), mixed=True)
+
+
+def test_a_conversion_that_says_something_else_is_refused(scripts: SimpleNamespace) -> None:
+    wanted = [np.ones((1, 4)), np.full((1, 4), 500.0)]
+    scripts.request.refuse_other(wanted, [wanted[0] * 1.0009, wanted[1] + 0.4])
+    for wrong in (wanted[1] * 1.002, wanted[1] * np.nan):
+        with pytest.raises(scripts.request.Refused, match="output 1 of the converted network is"):
+            scripts.request.refuse_other(wanted, [wanted[0], wrong])
+
+
 def test_the_program_ends_with_2_and_a_sentence_and_leaves_nothing(weights: str, tmp_path: Path) -> None:
     out = tmp_path / "models" / "out"
     done = subprocess.run(

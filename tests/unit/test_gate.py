@@ -82,6 +82,25 @@ def test_regions_agree_by_the_mean_overlap_of_each_class() -> None:
     assert agreement(found(CAR, task=task), found(PERSON, task=task)) == 0.0
 
 
+@pytest.mark.parametrize("task", list(Task))
+def test_where_one_model_has_no_class_names_the_numbers_of_the_classes_count(task: Task) -> None:
+    nameless = tuple(replace(one, class_name=f"class_{one.class_id}") for one in (CAR, PERSON))
+    one, other = found(CAR, PERSON, task=task), found(*nameless, task=task)
+    assert agreement(one, other) == agreement(other, one) == 1.0
+    another = replace(CAR, class_name="class_7", class_id=7)
+    assert agreement(found(CAR, task=task), found(another, task=task)) == 0.0
+
+
+def test_a_version_that_has_class_names_at_last_passes() -> None:
+    nameless = found(replace(CAR, class_name="class_2"))
+    assert judge(measured(nameless, found(CAR)), Terms(), hosted=False).outcome is Outcome.PASSED
+
+
+def test_two_models_with_names_are_compared_by_them_and_not_by_their_numbers() -> None:
+    assert agreement(found(CAR), found(replace(CAR, class_id=7))) == 1.0
+    assert agreement(found(CAR), found(replace(CAR, class_name="truck"))) == 0.0
+
+
 boxes = st.builds(
     Prediction,
     *(st.floats(0, 100), st.floats(0, 100), st.floats(0.1, 60), st.floats(0.1, 60), st.floats(0, 1)),

@@ -3,7 +3,8 @@
 The runtime is scripted: it gives the outputs that the test wrote, and keeps the input that the engine wrote.
 """
 
-from collections.abc import Mapping, Sequence
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,18 @@ from fakes import FakeClock
 from numpy.typing import NDArray
 
 from agent.engines import _masks
+from agent.engines._input import InputWriter
 from agent.engines._local import CpuOptions, Local
 from agent.engines._runtime import Quantisation, Tensor
-from agent.errors import EngineBroken
+from agent.errors import ConfigError, EngineBroken
 from agent.flow import Answer, Frame, Prediction, Task
 from agent.package import ModelPackage
 from agent.ports import Context
 
 SIDE = 64
 ANCHORS = 8 * 8 + 4 * 4 + 2 * 2
+LOW = 0.001
+"""The score of what is not there: a sigmoid is never quite 0."""
 FRAME = (128, 96)
 """Twice as large as it will be inside the input, with 8 rows of grey above and below."""
 Array = NDArray[Any]
@@ -39,6 +43,8 @@ class Scripted:
     input_quantised: Quantisation = field(default_factory=Quantisation)
     input_shape: tuple[int, ...] = (1, SIDE, SIDE, 3)
     input_dtype: Any = np.float32
+    sees: Callable[[Array], Array] | None = None
+    """What its one output is for a picture, where that matters; as large as the one in `raw`."""
     closed: bool = False
 
     def __post_init__(self) -> None:
@@ -52,6 +58,8 @@ class Scripted:
         return self.memory
 
     def run(self) -> tuple[Array, ...]:
+        if self.sees is not None:
+            self.raw[0][:] = self.sees(self.memory)  # as runtimes do it: into the same memory
         return self.raw
 
     def close(self) -> None:
@@ -80,7 +88,7 @@ def answer(runtime: Scripted, folder: Path, *, manifest: str = "", **options: An
 
 def rows(count: int, *, at: int = 5, values: Sequence[float] = (32, 32, 16, 8)) -> Array:
     """The output of a head with `count` rows, a box of one anchor in the middle of the input, in its pixels."""
-    raw = np.zeros((count, ANCHORS), np.float32)
+    raw = np.full((count, ANCHORS), LOW, np.float32)
     raw[:2] = np.linspace(4, SIDE - 4, ANCHORS)
     raw[:4, at] = values
     return raw
@@ -226,6 +234,29 @@ def test_logits_of_several_labels_are_so_only_where_the_package_says_so(tmp_path
     assert [each.confidence for each in found.scores] == [0.9526, 0.0474, 0.8808]
 
 
+def mean_and_spread(picture: Array) -> Array:
+    return np.array([picture.mean(), picture.std()], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("sees", "reading"),
+    [
+        (lambda picture: mean_and_spread(picture) * (4, 1) - (1.25, -0.2), "logits"),  # 0.54 and 0.2 of the grey one
+        (lambda picture: mean_and_spread(picture) * (0.9, 1), "scores"),
+        (lambda picture: np.array([picture.mean(), 1 - picture.mean()]), "shares"),
+        (lambda picture: np.array([114 / 255, 141 / 255]) + mean_and_spread(picture)[1], "scores"),  # 1 of the grey one
+    ],
+)
+def test_what_a_classifier_s_numbers_are_is_seen_in_several_pictures(
+    sees: Callable[[Array], Array], reading: str, tmp_path: Path
+) -> None:
+    card = opened(Scripted((np.zeros(2, np.float32),), sees=sees), tmp_path, manifest="labels: [a, b]").card
+    assert card is not None
+    assert card.reading.endswith(f"({reading})")
+    many = Task.MULTI_LABEL_CLASSIFICATION
+    assert card.task is (many if reading == "scores" else Task.CLASSIFICATION)
+
+
 @pytest.mark.parametrize("classes_last", [False, True], ids=["NCHW", "NHWC"])
 def test_each_pixel_of_the_frame_gets_its_class(classes_last: bool, tmp_path: Path) -> None:
     planes = np.zeros((3, 16, 16), np.float32)
@@ -317,8 +348,77 @@ def test_a_task_that_the_outputs_do_not_have_is_refused_with_both(tmp_path: Path
     assert "those of object-detection" in text
 
 
+def a_row_of_angles() -> Array:
+    raw = rows(4 + 15 + 1)
+    raw[-1] = np.linspace(-0.78, 2.3, ANCHORS)
+    return raw
+
+
+@pytest.mark.parametrize("names", [{}, {"names": [f"n{number}" for number in range(15)]}])
+def test_oriented_boxes_are_refused_by_name(names: dict[str, Any], tmp_path: Path) -> None:
+    said = refused(Scripted((a_row_of_angles(),), metadata={"task": "obb", **names}), tmp_path)
+    assert "finds oriented boxes (task: obb), and those are not supported" in said
+    assert "looks like the angles of oriented boxes" in refused(
+        Scripted((a_row_of_angles(),), metadata=names), tmp_path
+    )
+
+
+@pytest.mark.parametrize(
+    "said", ["task: keypoint-detection", "keypoints: [a, b, c, d, e]", "task: keypoint-detection\nlabels: [a, b]"]
+)
+def test_a_detector_that_is_said_to_find_keypoints_is_refused_with_both(said: str, tmp_path: Path) -> None:
+    for count in (4 + 15, 4 + 16, 4 + 2):
+        text = refused(Scripted((rows(count),)), tmp_path, manifest=said)
+        assert "said to be for keypoint-detection" in text
+        assert "those of object-detection" in text
+
+
+def test_a_detector_whose_exporter_says_that_it_finds_keypoints_is_refused_with_both(tmp_path: Path) -> None:
+    text = refused(Scripted((rows(4 + 80),), metadata={"task": "pose", "kpt_shape": [17, 3]}), tmp_path)
+    assert "said to be for keypoint-detection" in text
+    assert "those of object-detection" in text
+
+
+def test_a_keypoint_model_that_is_said_to_be_a_detector_is_refused_with_both(tmp_path: Path) -> None:
+    model = Scripted((a_pose(keypoint_unit=1),))
+    text = refused(model, tmp_path, manifest="task: object-detection\nlabels: [p]")
+    assert "said to be for object-detection" in text
+    assert "those of keypoint-detection" in text
+
+
+@pytest.mark.parametrize(("keypoint_unit", "numbers"), [(1, 2), (1, 3), (SIDE, 3)])
+def test_a_keypoint_model_that_nothing_is_said_of_is_known_by_its_numbers(
+    keypoint_unit: int, numbers: int, tmp_path: Path
+) -> None:
+    card = opened(Scripted((a_pose(keypoint_unit=keypoint_unit, numbers=numbers),)), tmp_path).card
+    assert card is not None
+    assert card.task is Task.KEYPOINT_DETECTION
+    assert " 3 keypoints in " in card.reading
+
+
 def test_a_model_with_suppression_built_in_is_refused(tmp_path: Path) -> None:
     assert "suppression built in" in refused(Scripted((rows(6),), metadata={"end2end": True}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "type_", "types"),
+    [
+        ("m.onnx", b"", "tflite", "onnx or tensorrt"),
+        ("m.onnx", b"\x1c\0\0\0TFL3", "onnx", "tflite"),
+        ("m.tflite", b"\x1c\0\0\0TFL3", "tensorrt", "tflite"),
+        ("m.engine", b"ftrt", "onnx", "tensorrt"),
+    ],
+)
+def test_a_model_file_of_another_type_says_which(
+    name: str, content: bytes, *, type_: str, types: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    context = Context("test", FakeClock(), tmp_path, tmp_path)
+    engine = Local(CpuOptions(model=name), context, lambda *_: Scripted((rows(6),)), runtime=type_)
+    with pytest.raises(ConfigError) as caught:
+        engine.open()
+    said = f"does not run with type: {type_}; it runs with type: {types}; set engines.local.type"
+    assert str(caught.value) == f"{tmp_path / name}: {said}"
 
 
 def test_scores_that_share_eight_bits_with_pixels_are_refused(tmp_path: Path) -> None:
@@ -334,6 +434,17 @@ def test_an_input_that_is_not_one_colour_picture_is_refused(shape: tuple[int, ..
 def test_a_size_that_is_not_the_model_s_is_refused(tmp_path: Path) -> None:
     text = refused(Scripted((rows(6),)), tmp_path, manifest="input: {width: 32, height: 64}")
     assert "takes pictures of 64x64, but model.yaml says 32x64" in text
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.uint16, np.bool_])
+def test_whole_numbers_that_stand_for_nothing_are_refused_by_name(dtype: Any, tmp_path: Path) -> None:
+    said = refused(Scripted((rows(6),), input_dtype=dtype), tmp_path)
+    assert f"its input is {np.dtype(dtype)} and does not say what its numbers stand for" in said
+
+
+def test_bytes_as_they_are_leave_no_room_for_a_mean(tmp_path: Path) -> None:
+    manifest = "input: {width: 64, height: 64, mean: [0.5, 0.5, 0.5]}"
+    assert "remove mean and std" in refused(Scripted((rows(6),), input_dtype=np.uint8), tmp_path, manifest=manifest)
 
 
 def complaints(model: Scripted, folder: Path) -> tuple[str, ...]:
@@ -359,6 +470,31 @@ def test_an_input_that_was_quantised_for_other_numbers_is_complained_of(
     found = complaints(model, tmp_path)
     assert bool(found) is not fine
     assert all("export it again, calibrated on 0..1" in each for each in found)
+
+
+def scored(score: float, *, segments: bool = False) -> Scripted:
+    """525 anchors with the score, for any picture at all."""
+    raw = np.full((4 + 2 + 4 * segments, 525), score, np.float32)
+    raw[:4] = np.linspace(4, 156, 525)
+    return Scripted((raw, np.zeros((4, 40, 40), np.float32))[: 1 + segments], input_shape=(1, 160, 160, 3))
+
+
+@pytest.mark.parametrize("segments", [False, True])
+def test_objects_all_over_a_picture_without_any_are_complained_of(segments: bool, tmp_path: Path) -> None:
+    (said,) = complaints(scored(0.6, segments=segments), tmp_path)
+    assert said.startswith(
+        "it finds objects at 525 of 525 places of a grey picture without anything in it (scores of 0.4"
+    )
+    assert complaints(scored(0.3, segments=segments), tmp_path) == ()
+
+
+def test_scores_without_a_step_between_0_and_1_are_complained_of(tmp_path: Path) -> None:
+    (said,) = complaints(scored(0.0), tmp_path)
+    assert said.startswith("all of its scores are exactly 0, and its boxes are in pixels")
+    assert "export int8 with boxes in 0..1, or export float32" in said
+    shares = scored(0.0)
+    shares.raw[0][:4] /= 160
+    assert complaints(shares, tmp_path) == ()  # a picture with nothing in it may have no score
 
 
 def test_a_model_that_says_nothing_of_its_classes_is_complained_of(tmp_path: Path) -> None:
@@ -405,6 +541,34 @@ def test_a_package_says_how_its_model_is_shown_a_frame(channels_first: bool, tmp
     memory = written(tmp_path, f"labels: [a, b]\ninput: {{{keys}}}", channels_first=channels_first)
     assert memory[8, 8].tolist() == [1, 0, 0]
     assert memory[8, 56].tolist() == [-1, 0, 4]
+
+
+def test_an_input_of_bytes_without_a_scale_gets_the_picture_s_own(tmp_path: Path) -> None:
+    model = Scripted((rows(6),), input_dtype=np.uint8)
+    engine = opened(model, tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    engine.infer(Frame("cam", 0, 0.0, 0.0, clock_synchronized=True, pixels=pixels), 0.0)
+    assert (model.memory == pixels[..., ::-1]).all()
+
+
+@pytest.mark.parametrize("channels_first", [False, True], ids=["NHWC", "NCHW"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8, np.uint8])
+def test_a_picture_is_written_into_the_model_s_own_memory_with_no_copy_between(
+    dtype: Any, channels_first: bool, tmp_path: Path
+) -> None:
+    side = 256
+    shape = (1, 3, side, side) if channels_first else (1, side, side, 3)
+    quantised = Quantisation(1 / 255, -128) if dtype == np.int8 else Quantisation()
+    model = Scripted((rows(6),), input_shape=shape, input_dtype=dtype, input_quantised=quantised)
+    writer = InputWriter(model, None, tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (side // 2, side, 3), dtype=np.uint8)
+    writer.write(pixels)
+    tracemalloc.start()
+    writer.write(pixels)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    in_turn = pixels.nbytes / 3 if channels_first else 0  # one colour of the picture
+    assert most_bytes < pixels.nbytes + in_turn + 5000, "the picture as RGB, and nothing as the model stores it"
 
 
 def test_a_frame_of_another_shape_gets_bars_of_its_own(tmp_path: Path) -> None:

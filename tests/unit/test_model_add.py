@@ -1,20 +1,26 @@
 """`vedette model add`, `list`, `verify`, `use` and `remove`, run in this process."""
 
+import errno
 import json
 import logging
+import os
 import resource
 import shutil
+import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_models import Commands, classifier, without_rehearsal
+from gpu import MISSING, REASON, Gpu
+from toy_models import NAMES, Commands, classifier, without_rehearsal
 
-from agent import config, document, imaging, package
+from agent import config, document, imaging, package, words
+from agent.engines import _tensorrt_builder
+from agent.engines._tensorrt_cache import Cache, Recipe, sha256_of
 from agent.errors import ConfigError
 from agent.flow import Task
-from agent.model import labels
 from agent.model.session import state_folder
 from agent.package import Input, Resize
 from agent.shelf import Shelf, Standing
@@ -52,6 +58,36 @@ def test_a_file_is_inspected_run_and_installed(model: Commands, tmp_path: Path) 
     assert found.input == Input(16, 16)
     assert list(package.problems(model.folder / "colours" / "1")) == []
     assert model.litter() == []
+
+
+def plan_of(onnx: Path, folder: Path) -> bytes:
+    """An engine of it, as TensorRT writes it."""
+    recipe = Recipe(sha256_of(onnx), "fp16", 16, 16, "10.3.0", "Orin", "8.7", 8)
+    _tensorrt_builder.main({"onnx": str(onnx), "home": str(folder / "engines"), "recipe": asdict(recipe)})
+    return Cache(folder / "engines", onnx).engine.read_bytes()
+
+
+@pytest.mark.skipif(MISSING, reason=REASON)
+def test_an_engine_of_tensorrt_is_run_on_the_gpu_and_installed_with_what_its_header_says(
+    model: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = Gpu(tmp_path, monkeypatch)
+    plan = plan_of(classifier(tmp_path / "colours.onnx", names=()), tmp_path)
+    header = json.dumps({"task": "classify", "imgsz": [16, 16], "names": dict(enumerate(NAMES))}).encode()
+    file = tmp_path / "colours.engine"
+    file.write_bytes(len(header).to_bytes(4, "little") + header + plan)
+    said = model("add", file)
+    assert said.code == 0, said.err
+    assert "colours.engine: classification, 16x16, runs with tensorrt\n" in said.out
+    assert "  classes: 3 (red, green, blue)\n" in said.out
+    assert "    type: tensorrt\n    model: colours" in said.out
+    assert model("verify").code == 0
+    file.write_bytes(file.read_bytes()[:200])
+    refused = model("add", file, "--name", "cut")
+    assert refused.code == 1
+    assert "colours.engine: is no engine for TensorRT 10.3.0 on Orin" in refused.err
+    assert not (model.folder / "cut").exists()
+    assert gpu.left == 0
 
 
 def test_what_it_prints_for_the_configuration_can_be_pasted(model: Commands, tmp_path: Path) -> None:
@@ -153,7 +189,11 @@ def test_further_files_of_the_model_become_variants(model: Commands, tmp_path: P
 
 @pytest.mark.parametrize(
     ("variant", "said"),
-    [("half", "give it as WORD=FILE"), ("half=none.onnx", "there is no such file"), ("half=c.onnx", "one name")],
+    [
+        ("half", "give it as WORD=FILE"),
+        ("half=none.onnx", "half=none.onnx: cannot be read: No such file"),
+        ("half=c.onnx", "one name"),
+    ],
 )
 def test_a_variant_that_is_none_is_refused(
     variant: str, said: str, *, model: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -195,7 +235,7 @@ def test_a_package_whose_file_is_another_is_refused(model: Commands, tmp_path: P
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("weights.pt", b"x", "is none of .tflite, .onnx, .engine; export the model as one of them"),
+        ("weights.pt", b"x", "export the model as one of them: scripts/export-model in Vedette's repository does"),
         ("model.onnx", b"not a model", "is not an ONNX model, or is cut short"),
         ("model.tflite", b"not a model", "is not a TFLite model"),
     ],
@@ -255,42 +295,150 @@ def test_a_disk_that_fills_up_meanwhile_is_named_and_not_the_file_that_was_given
     assert model.litter() == []
 
 
-# Class names
+# Names, versions and places
+
+
+def test_a_variant_of_another_size_is_refused_and_both_are_named(model: Commands, tmp_path: Path) -> None:
+    first, small = classifier(tmp_path / "a.onnx"), classifier(tmp_path / "b.onnx", side_px=8)
+    said = model("add", first, "--variant", f"small={small}")
+    assert said.code == 1
+    assert f"{small} is classification of 8x8, and {first} is classification of 16x16" in said.err
+    assert Shelf(model.folder).names() == []
+
+
+def test_a_variant_of_another_task_or_with_other_classes_is_refused(model: Commands, tmp_path: Path) -> None:
+    other = classifier(tmp_path / "a.onnx", names=(), side_px=320)
+    said = model("add", SHAPES / "shapes_320_float32.tflite", "--name", "s", "--variant", f"other={other}")
+    assert said.code == 1
+    assert said.err.startswith(f"{other}: ")
+    assert "It is given as a further file of " in said.err
+    assert "shapes_320_float32.tflite, which is object-detection of 320x320" in said.err
+    assert Shelf(model.folder).names() == []
+
+
+def make_strange(path: Path, kind: str) -> Path:
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_refused_at_once_whatever_it_is_given_for(
+    kind: str, model: Commands, tmp_path: Path
+) -> None:
+    file, strange = classifier(tmp_path / "c.onnx"), make_strange(tmp_path / "strange.onnx", kind)
+    for arguments in ((file, "--labels", strange), (file, "--image", strange), (file, "--variant", f"half={strange}")):
+        said = model("add", *arguments)
+        assert (said.code, f"strange.onnx: is a {kind}; name a file" in said.err) == (1, True), said.err
+    if kind != "folder":
+        assert f"{strange}: is a {kind}; name a file" in model("add", strange).err
+    folder = tmp_path / "package"
+    folder.mkdir()
+    (folder / "model.yaml").write_text("name: p\nfile: p.onnx\n")
+    make_strange(folder / "p.onnx", kind)
+    assert f"p.onnx: is a {kind}; name a file" in model("add", folder).err
+    assert model.litter() == []
+
+
+def test_a_file_whose_name_is_no_text_is_refused_with_a_sentence(model: Commands, tmp_path: Path) -> None:
+    strange = tmp_path / os.fsdecode(b"c\xff.onnx")
+    classifier(tmp_path / "c.onnx").rename(strange)
+    said = model("add", strange)
+    assert said.code == 1
+    assert "the name of this file is not UTF-8 text; rename it" in said.err
+    assert model.litter() == []
+
+
+def test_what_a_file_says_cannot_move_the_terminal(model: Commands, tmp_path: Path) -> None:
+    file = classifier(tmp_path / "c.onnx", names=("\x1b[2Jred", "gre\nen", "blue"))
+    said = model("add", file, "--dry-run")
+    assert said.code == 0, said.err
+    assert "classes: 3 (\\u001b[2Jred, gre\\u000aen, blue)\n" in said.out
+    assert "\x1b" not in said.out
+
+
+def test_a_state_folder_that_is_a_file_says_so(model: Commands, tmp_path: Path) -> None:
+    model.state.write_text("")
+    said = model("add", classifier(tmp_path / "c.onnx"))
+    assert said.code == 1
+    assert "a file stands where a folder has to be: take it away, or name another place" in said.err
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("number", "remedy"),
     [
-        ("names.txt", "a cat\n dog \n"),
-        ("names.txt", "\ufeffa cat\r\ndog\r\n".removeprefix("\ufeff")),
-        ("data.yaml", "nc: 2\nnames: [a cat, dog]\n"),
-        ("data.yaml", "names:\n  0: a cat\n  1: dog\n"),
-        ("list.json", '["a cat", "dog"]'),
-        ("labels.json", '{"labels": ["a cat", "dog"]}'),
-        ("coco.json", '{"categories": [{"id": 7, "name": "dog"}, {"id": 2, "name": "a cat"}]}'),
+        (errno.ENOSPC, "make room there"),
+        (errno.EROFS, "that disk is for reading only: name a place on another"),
+        (errno.EACCES, "use sudo"),
     ],
 )
-def test_class_names_are_read_from_the_files_people_have(name: str, text: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    assert labels.read(tmp_path / name) == ("a cat", "dog")
+def test_what_helps_where_nothing_can_be_written_is_told_by_the_reason(number: int, remedy: str) -> None:
+    said = words.unwritable("/x", OSError(number, os.strerror(number)), otherwise="use sudo")
+    assert said == f"/x cannot be written: {os.strerror(number)}; {remedy}"
+    assert words.unwritable("/x", OSError("no number"), otherwise="use sudo").endswith(": no number; use sudo")
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "said"),
     [
-        ("names.txt", b"", "holds no class names"),
-        ("names.txt", b"a\n\nb\n", "holds no class names"),
-        ("names.txt", b"\xff\xfe", "is not text"),
-        ("names.yaml", b"names: 3\n", "holds no class names"),
-        ("names.yaml", b"names: {1: a, 2: b}\n", "holds no class names"),
-        ("names.yaml", b"names: [\n", "is not valid YAML"),
-        ("coco.json", b'{"categories": [3]}', "its categories are not COCO's"),
+        ("", "'' can be no package's name"),
+        ("m" * 300, "mmmmm...: is too long for a package's name: 300 letters, 63 are"),
     ],
 )
-def test_class_names_that_are_none_are_a_sentence(name: str, content: bytes, said: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(Exception, match=said):
-        labels.read(tmp_path / name)
+def test_a_name_that_is_none_says_why(name: str, said: str, model: Commands, tmp_path: Path) -> None:
+    done = model("add", classifier(tmp_path / "c.onnx"), "--name", name)
+    assert done.code == 1
+    assert said in done.err
+
+
+def test_an_empty_file_name_is_a_mistake_of_the_command_line(
+    model: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        model("add", "")
+    assert ended.value.code == 2
+    assert "argument FILE: it is empty; name a model file" in capsys.readouterr().err
+
+
+def test_adding_what_is_installed_beside_another_says_which_is_in_use(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "c.onnx"))
+    second = classifier(tmp_path / "d.onnx", mark="2")
+    model("add", second, "--name", "c")
+    Shelf(model.folder).note("c", "2", Standing.REJECTED, reason="finds nothing")
+    assert model("add", second, "--name", "c").out.splitlines()[-1] == (
+        "It is installed already: c@2, beside c@1, which is in use. It was rejected: finds nothing. "
+        "To use it: vedette model use c@2"
+    )
+
+
+def test_a_name_of_a_model_that_comes_with_the_agent_is_taken_with_a_word(model: Commands, tmp_path: Path) -> None:
+    said = model("add", classifier(tmp_path / "c.onnx"), "--name", "shapes").out
+    assert "`model: shapes` means this one from now on, and no longer the shapes that comes with the agent" in said
+    assert "comes with the agent" not in model("add", classifier(tmp_path / "d.onnx", mark="d")).out
+
+
+def test_verifying_says_how_an_installed_model_gets_class_names(model: Commands, tmp_path: Path) -> None:
+    model("add", classifier(tmp_path / "c.onnx", names=()))
+    said = model("verify", "c").out
+    assert f"vedette model add {model.folder / 'c' / '1' / 'c.onnx'} --name c --labels FILE" in said
+    assert "model.yaml beside it" not in said
+
+
+def test_what_a_killed_dry_run_left_is_swept_after_a_day(
+    model: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, young, other = (tmp_path / name for name in ("vedette-model-old", "vedette-model-young", "else-old"))
+    for folder in (old, young, other):
+        folder.mkdir()
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    model("add", classifier(tmp_path / "c.onnx"), "--dry-run")
+    assert sorted(path.name for path in tmp_path.glob("*-*")) == ["else-old", "vedette-model-young"]
 
 
 # Listing, verifying, switching, removing

@@ -209,6 +209,21 @@ def test_a_damaged_file_gives_what_can_be_read_of_it(tmp_path: Path) -> None:
         assert isinstance(_onnx_model.metadata(tmp_path / "noise.onnx"), dict)
 
 
+@pytest.mark.parametrize("length", [1 << 31, 1 << 62, 1 << 63, (1 << 64) - 1, (1 << 70) - 1])
+def test_a_field_that_is_longer_than_any_file_ends_the_reading_and_is_refused(length: int, tmp_path: Path) -> None:
+    file = written(tmp_path, metadata=METADATA)
+    tag = bytes([14 << 3 | 2])
+    file.write_bytes(file.read_bytes() + tag + onnx_file._varint(length) + b"\x0a\x01a\x12\x01b")
+    assert _onnx_model.metadata(file) == READ
+    inside = onnx_file._field(14, tag + onnx_file._varint(length))
+    file.write_bytes(written(tmp_path, metadata=METADATA).read_bytes() + inside)
+    assert _onnx_model.metadata(file) == READ
+    file.write_bytes(tag + onnx_file._varint(length) + b"abc")
+    assert _onnx_model.metadata(file) == {}
+    with pytest.raises(EngineBroken, match=r"model.onnx: is not an ONNX model, or is cut short"):
+        loaded(file)
+
+
 def test_a_file_that_is_not_there_has_no_metadata(tmp_path: Path) -> None:
     assert _onnx_model.metadata(tmp_path / "none.onnx") == {}
 

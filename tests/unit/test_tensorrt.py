@@ -239,6 +239,16 @@ def test_a_build_that_dies_is_not_the_agent_s_death_and_leaves_nothing(
 
 
 @needs_driver
+def test_an_engine_that_crashes_when_it_runs_takes_the_process_that_built_it_and_not_the_agent(
+    gpu: Gpu, tmp_path: Path
+) -> None:
+    gpu.like(run="crashes")
+    with pytest.raises(EngineBroken, match=r"engine of m.onnx cannot be built: .*Aborted"):
+        load(an_onnx(tmp_path), tmp_path)
+    assert list((tmp_path / "engines").glob("*.engine")) == []
+
+
+@needs_driver
 def test_a_stop_ends_a_build_at_once_and_leaves_nothing(gpu: Gpu, tmp_path: Path) -> None:
     gpu.like(build="60")
 

@@ -1,5 +1,6 @@
 """The decoder on tensors made by hand: every way in which an export may write its output."""
 
+import tracemalloc
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from agent.canvas import Letterbox
-from agent.engines import _yolo
+from agent.engines import _segments, _yolo
 from agent.engines._runtime import Quantisation
 from agent.engines._yolo import Boxes, Place, Wanted
 from agent.errors import EngineBroken
@@ -181,6 +182,41 @@ def test_boxes_of_one_class_are_two_objects_up_to_the_overlap(overlap: float, ke
 def test_no_candidate_is_no_object(kind: str) -> None:
     raw, head = tensor((100, 100, 40, 40, 1, 0.2), kind=kind)
     assert decode(raw, head) == ()
+
+
+def everywhere(*, side_px: int = 640) -> tuple[NDArray[np.float32], Boxes]:
+    """An output in which each anchor of a square input is a sure object apart from the others, with its own score."""
+    cells = [np.mgrid[: side_px // stride, : side_px // stride].reshape(2, -1) * stride for stride in (8, 16, 32)]
+    centres = np.concatenate([cell + 2 + 2 * number for number, cell in enumerate(cells)], axis=1)
+    scores = np.zeros((len(LABELS), centres.shape[1]))
+    scores[1] = np.random.default_rng(0).permutation(np.linspace(0.5, 0.99, centres.shape[1]))
+    raw = np.concatenate([centres, np.full(centres.shape, 1.5), scores]).astype(np.float32)
+    return raw, replace(HEAD, input_width=side_px, input_height=side_px)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"), [(Wanted(0.4, 0.3), 300), (Wanted(0.4, 0.3, most=1), 1), (Wanted(0.4, 0.3, most=9000), 3000)]
+)
+def test_of_a_frame_full_of_objects_the_surest_are_given_best_first(wanted: Wanted, given: int) -> None:
+    raw, head = everywhere()
+    assert raw.shape == (7, 8400)
+    found = _yolo.decode(raw, head, Place(Letterbox(1.0, 1.0, 0, 0), 640, 640), wanted)
+    best = sorted(raw[5].tolist(), reverse=True)[:given]
+    assert [one.confidence for one in found] == pytest.approx(best, abs=1e-4)
+
+
+def test_a_mask_is_made_of_those_objects_alone_that_are_given() -> None:
+    raw, head = everywhere()
+    rows = np.concatenate([raw, np.ones((1, raw.shape[1]), np.float32)])
+    segments = _segments.Segments(head, prototypes_last=False, quantisation=PLAIN)
+    prototypes = np.ones((1, 160, 160), np.float32)
+    place = Place(Letterbox(1.0, 1.0, 0, 0), 640, 640)
+    tracemalloc.start()
+    found = _segments.decode(rows, prototypes, segments, place=place, wanted=Wanted(0.4, 0.3))
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 300
+    assert most_bytes < 100e6  # a plane each: 31 MB for 300, and 860 MB for 8,400
 
 
 def test_a_class_without_a_label_is_called_by_its_number() -> None:

@@ -310,6 +310,8 @@ class IExecutionContext:
         assert current.value, "this thread has no context of the GPU"
         if os.environ.get("STANDIN_RUN") == "fails":
             return False
+        if os.environ.get("STANDIN_RUN") == "crashes":
+            os.abort()
         given = self._engine._session.run(None, {name: self._memory(name) for name in self._shapes})
         for name, value in zip(self._outputs, given, strict=True):
             ctypes.memmove(self._addresses[name], np.ascontiguousarray(value).ctypes.data, value.nbytes)
@@ -339,7 +341,11 @@ class Runtime:
         if about["gpu"] != _gpu():
             self._refuse("The engine plan file is generated on an incompatible device")
             return None
-        return ICudaEngine(onnx, about)
+        try:
+            return ICudaEngine(onnx, about)
+        except (state.Fail, state.InvalidProtobuf, state.InvalidGraph):
+            self._refuse("Error Code 4: Deserialization (the plan is cut short)")
+            return None
 
     def _refuse(self, why: str) -> None:
         self._logger.log(Severity.ERROR, why)
