@@ -10,7 +10,7 @@ from agent.evidence import LinkView
 from agent.flow import Decision, Frame, Reason, Route
 from agent.loop import Pulse
 from agent.pipeline import Pipeline, Shared
-from agent.router import Router, in_flight_limit
+from agent.router import Prefer, Router, in_flight_limit
 
 _log = logging.getLogger(__name__)
 _IDLE_WAIT_S = 0.25
@@ -58,6 +58,8 @@ class Admission:
         self._deadline_s = shared.deadline_s
         self._bell = shared.bell
         self._clock = shared.clock
+        self._controls = shared.controls
+        self._configured = router.policy
         self._pace = _Pace()
         self._on_cloud = False
         self._device_judged = False
@@ -76,6 +78,7 @@ class Admission:
 
         New frames come before those that are answered already and wait for the wire.
         """
+        self._follow()
         self._run_errand()
         for turn in (self._admit, self._upload):
             for pipeline in tuple(self._line):
@@ -113,6 +116,17 @@ class Admission:
         link = self._uplink.view() if self._uplink else LinkView(self._clock.now())
         prices = self._uplink.prices() if self._uplink else None
         return self._router.decide(frame, link=link, load=self._load(frame.deadline_s), prices=prices)
+
+    def _follow(self) -> None:
+        """Route as somebody wants it for now. With one engine there is no other mode to choose."""
+        mode, prefer = self._configured
+        if len(self._lanes) > 1:
+            mode = self._controls.mode or mode
+        prefer = self._controls.prefer or prefer
+        if (mode, prefer) != self._router.policy:
+            self._router.follow(mode, prefer)
+        if self._uplink is not None:
+            self._uplink.budget.thrifty = prefer is Prefer.COST
 
     def _run_errand(self) -> None:
         uplink, lane = self._uplink, self._lanes.get(Route.CLOUD)

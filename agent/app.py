@@ -1,39 +1,40 @@
 """The composition root: a configuration becomes objects, loops and stages. The one place that knows everybody.
 
-Built and run by the main thread.
+Built by the main thread; `service` runs it.
 """
 
 import logging
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
 
-from agent import backfilling, imaging, outboxes, pages, plugins, rollouts
+from agent import backfilling, caring, imaging, outboxes, pages, plugins, remotes, rollouts
 from agent.admission import Admission
 from agent.backfill.sender import Backfill
 from agent.budget import Budget
 from agent.classes import Classes
-from agent.clock import Clock, SystemClock
+from agent.clock import Clock, SystemClock, wait_until
 from agent.config import Config
+from agent.controls import Controls
 from agent.courier import Courier
-from agent.errors import ConfigError, EngineBroken
-from agent.flow import Route
+from agent.flow import Delivery, Route
 from agent.handoff import Bell
 from agent.health import Health
 from agent.heat import Thermometer
 from agent.lanes import Lane
 from agent.link import Link
 from agent.loop import Loop, Pulse, Stage
+from agent.numbers import Numbers
 from agent.page.gallery import Gallery
 from agent.pipeline import Pipeline, Shared
 from agent.pipelines import pipeline_of
-from agent.ports import Context, Engine, Witness
+from agent.ports import Context, Engine, Source, Witness
 from agent.readiness import Watched
 from agent.record import Identity
+from agent.reload import StopSign
 from agent.rollouts import Following
 from agent.router import MOST_IN_FLIGHT, Prefer, Router
 from agent.sdnotify import Notifier
@@ -41,12 +42,13 @@ from agent.snapshots.album import Album
 from agent.snapshots.taker import Snapshots
 from agent.stamp import boot_id
 from agent.states import State, States, Subject
-from agent.supervisor import HANG_LIMIT_S, Supervisor
+from agent.supervisor import Supervisor
 from agent.uplink import MOST_ERRANDS, Uplink
 
 _log = logging.getLogger(__name__)
-EXIT_DONE, EXIT_FAILED, EXIT_CONFIG = 0, 1, 78
-"""Exit codes; 78 is sysexits.h's EX_CONFIG, on which the unit does not restart."""
+EXIT_DONE, EXIT_FAILED, EXIT_RESTART, EXIT_CONFIG = 0, 1, 75, 78
+"""Exit codes; 78 is sysexits.h's EX_CONFIG, on which the unit does not restart, and 75 its EX_TEMPFAIL: on that it
+does, as somebody wants it to."""
 
 CAPTURE_STOP_S = 2.0
 ADMIT_STOP_S = 1.0
@@ -58,90 +60,160 @@ EMIT_STOP_S = 1.0
 SNAPSHOTS_STOP_S = 2.0
 SINKS_STOP_S = 6.0
 OUTBOXES_STOP_S = 4.0
+CARE_STOP_S = caring.STOP_S
 PAGE_STOP_S = pages.STOP_S
+REMOTE_STOP_S = remotes.STOP_S
 """How long each part of a stop may take, the answers under way among them; their sum stays below TimeoutStopSec in the
 unit, which a test checks."""
 SINK_STEP_S = 60.0
 """An MQTT broker may take its time twice, for MQTT 5 and for 3.1.1: address, TLS, answer and acknowledgement."""
-_TICK_S = 0.25
 
 
-class StopSign:
-    """Asks the main loop to stop. Safe in a signal handler, where a lock of the interrupted thread would be held."""
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What an agent leaves to the one that takes its place in this process, with another configuration."""
 
-    asked = False
-
-    def ask(self) -> None:
-        """From now on the agent is stopping."""
-        self.asked = True
+    stop: StopSign = field(default_factory=StopSign)
+    notifier: Notifier = field(default_factory=Notifier)
+    controls: Controls = field(default_factory=Controls)
+    numbers: Numbers = field(default_factory=Numbers)
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """Closed, by camera; of those alone whose source is configured as before."""
+    undelivered: Mapping[str, Sequence[Delivery]] = field(default_factory=dict)
+    """By sink: what its outbox had in memory alone, for its disk failed."""
+    file: Path | None = None
+    """The device's own configuration file; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
     """Everything that runs."""
 
+    config: Config
+    left: Handover
+    """What it was built with, and leaves in turn: what a reload does not change."""
     pipelines: Sequence[Pipeline]
     couriers: Sequence[Courier]
     lanes: dict[Route, Lane]
     uplink: Uplink | None
     supervisor: Supervisor
     health: Health
+    thermometer: Thermometer
     clock: Clock
     backfill: Backfill | None = None
     snapshots: Snapshots | None = None
     classes: Classes | None = None
-    stop: StopSign = field(default_factory=StopSign)
-    notifier: Notifier = field(default_factory=Notifier)
+
+    @property
+    def stop(self) -> StopSign:
+        """Through which it is asked to stop, or to run another configuration."""
+        return self.left.stop
 
 
 def build(
-    config: Config, *, base_dir: Path, state_dir: Path, clock: Clock | None = None, durable: bool = True
+    config: Config,
+    left: Handover | None = None,
+    *,
+    base_dir: Path,
+    state_dir: Path,
+    clock: Clock | None = None,
+    durable: bool = True,
 ) -> Agent:
     """Make the agent that `config` describes; nothing is opened yet.
 
     Args:
         config: the checked configuration.
+        left: what the agent before it in this process has left; None: it is the first.
         base_dir: relative paths in it start here.
         state_dir: where undelivered results are kept.
         clock: the machine's, unless a test brings its own.
         durable: whether what sinks cannot take outlasts this run.
     """
-    clock, bell, states, lanes = clock or SystemClock(), Bell(), States(), dict[Route, Lane]()
+    left, lanes = left or Handover(), dict[Route, Lane]()
+    clock = clock or SystemClock()
     context = Context(config.agent, clock, base_dir, state_dir, _progress(lanes))
     following = rollouts.prepare(config, context)
+    sieve, snapshots = backfilling.sieve(config.backfill), _snapshots(config, context)
+    gallery, seen = pages.gallery(config), remotes.gallery(config)
+    witnesses = _witnesses(sieve, snapshots, None if following is None else following.references, gallery, seen)
+    shared, couriers = _shared(config, context, left, following=following, witnesses=witnesses, durable=durable)
+    lanes |= shared.lanes
+    classes = _classes(config, context, shared.states) if durable else None
+    pipelines = _pipelines(config, context, left, shared, classes=classes)
+    admission = Admission(pipelines, Router(config.mode, config.routing.prefer), shared)
+    backfill = backfilling.build(config, context, sieve, shared=shared, pipelines=pipelines)
+    thermometer = Thermometer(clock)
+    care = caring.build(config.care, pipelines, left.controls, heat=thermometer.read, clock=clock)
+    asides = [*rollouts.stages(config, context, following, lanes), *_backfill_stages(backfill), caring.stage(care)]
+    supervisor = Supervisor(_stages(couriers, pipelines, admission, shared, asides=asides, snapshots=snapshots), clock)
+    health = Health(pipelines, couriers, shared)
+    beside = backfill, snapshots, classes
+    agent = Agent(
+        config, left, pipelines, couriers, lanes, shared.uplink, supervisor, health, thermometer, clock, *beside
+    )
+    _add_page(agent, context, gallery)
+    _add_remote(agent, context, seen, None if following is None else following.package)
+    return agent
+
+
+def _pipelines(
+    config: Config, context: Context, left: Handover, shared: Shared, *, classes: Classes | None
+) -> list[Pipeline]:
+    return [
+        pipeline_of(camera, context, shared, classes, source=left.sources.get(camera.name)) for camera in config.cameras
+    ]
+
+
+def _shared(
+    config: Config,
+    context: Context,
+    left: Handover,
+    *,
+    following: Following | None,
+    witnesses: Sequence[Witness],
+    durable: bool,
+) -> tuple[Shared, list[Courier]]:
+    """What all cameras have in common, and the outboxes among it as what they are."""
+    bell, states, identity = Bell(), States(), Identity(config.agent, boot_id())
     local, uplink = _engines(config, context, bell, following)
-    lanes |= _lanes(local, uplink, context, bell)
-    couriers = outboxes.couriers(config.sinks, context, states=states, boot_id=boot_id(), durable=durable)
-    sieve, snapshots, gallery = backfilling.sieve(config.backfill), _snapshots(config, context), pages.gallery(config)
+    couriers = outboxes.couriers(config.sinks, context, states=states, boot_id=identity.boot_id, durable=durable)
+    outboxes.take(couriers, left.undelivered)
     shared = Shared(
-        clock,
+        context.clock,
         bell,
-        lanes,
+        _lanes(local, uplink, context, bell),
         couriers,
-        Identity(config.agent, boot_id()),
+        identity,
         config.routing.deadline_ms / 1000,
         local=local,
         uplink=uplink,
         one_camera=len(config.cameras) == 1,
         states=states,
-        witnesses=_witnesses(sieve, snapshots, None if following is None else following.references, gallery),
+        witnesses=witnesses,
+        controls=left.controls,
+        numbers=left.numbers,
     )
-    classes = _classes(config, context, states) if durable else None
-    pipelines = [pipeline_of(camera, context, shared, classes) for camera in config.cameras]
-    admission = Admission(pipelines, Router(config.mode, config.routing.prefer), shared)
-    backfill = backfilling.build(config, context, sieve, shared=shared, pipelines=pipelines)
-    asides = [*rollouts.stages(config, context, following, lanes), *_backfill_stages(backfill)]
-    supervisor = Supervisor(_stages(couriers, pipelines, admission, shared, asides=asides, snapshots=snapshots), clock)
-    health = Health(config.agent, pipelines, couriers, uplink, states=states, clock=clock)
-    agent = Agent(pipelines, couriers, lanes, uplink, supervisor, health, clock, backfill, snapshots, classes)
-    return _with_page(agent, config, context, gallery)
+    return shared, couriers
 
 
-def _with_page(agent: Agent, config: Config, context: Context, gallery: Gallery | None) -> Agent:
-    if config.page is None or gallery is None:
-        return agent
-    watched = Watched(
-        config.agent,
+def _add_page(agent: Agent, context: Context, gallery: Gallery | None) -> None:
+    if agent.config.page is not None and gallery is not None:
+        agent.supervisor.add(pages.stage(agent.config.page, context, gallery, _watched(agent)))
+
+
+def _add_remote(agent: Agent, context: Context, seen: Gallery | None, package: str | None) -> None:
+    """Commands stop first, so that none comes to what has stopped. `package`: the model that is followed."""
+    if seen is None:
+        return
+    left, identity = agent.left, Identity(context.agent, boot_id())
+    reach = remotes.Reach(left.controls, identity, left.stop, left.file, _watched(agent), package)
+    for stage in remotes.stages(agent.config, context, seen, reach):
+        agent.supervisor.add(stage)
+
+
+def _watched(agent: Agent) -> Watched:
+    return Watched(
+        agent.config.agent,
         agent.clock,
         agent.pipelines,
         agent.couriers,
@@ -149,11 +221,10 @@ def _with_page(agent: Agent, config: Config, context: Context, gallery: Gallery 
         agent.uplink,
         stuck=agent.supervisor.stuck,
         trouble=agent.supervisor.trouble,
-        pings=lambda: agent.notifier.pings,
-        heat=Thermometer(agent.clock).heat,
+        pings=lambda: agent.left.notifier.pings,
+        heat=agent.thermometer.heat,
+        controls=agent.left.controls,
     )
-    agent.supervisor.add(pages.stage(config.page, context, gallery, watched))
-    return agent
 
 
 def _progress(lanes: dict[Route, Lane]) -> Callable[[str], None]:
@@ -241,7 +312,7 @@ def _stages(
             shared.states.put(State(Subject.CAMERA, b"offline", pipeline.camera))  # shown by the sinks' last step
 
     def stop_lanes() -> None:
-        _wait_until(lambda: all(p.ordered.in_flight == 0 for p in pipelines), ANSWERS_STOP_S, shared.clock)
+        wait_until(lambda: all(p.ordered.in_flight == 0 for p in pipelines), ANSWERS_STOP_S, shared.clock)
         for lane in shared.lanes.values():
             lane.stop()
 
@@ -288,77 +359,9 @@ def _once(act: Callable[[], None]) -> Callable[[Pulse], None]:
     return lambda _: act()
 
 
-def run(agent: Agent, *, seconds: float | None = None, on_tick: Callable[[Agent], str] = lambda _: "") -> int:
-    """Run until asked to stop, the last camera has ended, `seconds` have passed, or something fatal; the exit code.
-
-    `on_tick` is called a few times a second and gives the line that systemd shows.
-    """
-    notifier = agent.notifier
-    for courier in agent.couriers:
-        courier.outbox.claim()  # before any sink is opened: a second agent of this name must not disturb the first
-    agent.supervisor.start()
-    try:
-        _watch(agent, notifier, seconds, on_tick)
-    finally:
-        notifier.stopping()
-        agent.supervisor.stop()
-        _close(agent)
-    on_tick(agent)
-    return _exit_code(agent.supervisor.fatal)
-
-
-def _watch(agent: Agent, notifier: Notifier, seconds: float | None, on_tick: Callable[[Agent], str]) -> None:
-    """The main thread's loop, until there is a reason to stop."""
-    never, began_s, ready, signs = threading.Event(), agent.clock.now(), False, 0
-    while not (agent.stop.asked or agent.supervisor.fatal is not None or _finished(agent)):
-        if seconds is not None and agent.clock.now() - began_s >= seconds:
-            return
-        if not ready and all(lane.opened.is_set() for lane in agent.lanes.values()):
-            ready = True
-            notifier.ready()
-        seen = sum(lane.signs for lane in agent.lanes.values())
-        if seen > signs:
-            signs = seen
-            notifier.extend(HANG_LIMIT_S)
-        agent.health.tell()
-        if agent.classes is not None:
-            agent.classes.note()
-        notifier.status(on_tick(agent))
-        if not agent.supervisor.stuck():
-            notifier.alive()
-        agent.clock.wait(never, _TICK_S)
-
-
-def _finished(agent: Agent) -> bool:
-    """Every camera has ended, and every frame of theirs has its fate."""
-    return not agent.supervisor.alive("capture") and all(pipeline.idle for pipeline in agent.pipelines)
-
-
-def _close(agent: Agent) -> None:
-    if agent.classes is not None:
-        agent.classes.note()
-    for lane in agent.lanes.values():
-        lane.close()
-    if agent.uplink is not None:
-        agent.uplink.budget.close()
-
-
-def _exit_code(fatal: BaseException | None) -> int:
-    if fatal is None:
-        return EXIT_DONE
-    return EXIT_CONFIG if isinstance(fatal, ConfigError | EngineBroken) else EXIT_FAILED
-
-
 def state_dir() -> Path:
     """Where systemd lets the agent write, else the user's own state folder."""
     given = os.environ.get("STATE_DIRECTORY")
     if given:
         return Path(given.split(":")[0])
     return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "vedette"
-
-
-def _wait_until(done: Callable[[], bool], limit_s: float, clock: Clock) -> None:
-    until_s = clock.now() + limit_s
-    never = threading.Event()
-    while not done() and clock.now() < until_s:
-        clock.wait(never, 0.01)

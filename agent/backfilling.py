@@ -68,6 +68,7 @@ def _way(shared: Shared, uplink: Uplink, pipelines: Sequence[Pipeline]) -> Way:
         shared.deadline_s,
         wants_wire=lambda: any(pipeline.wants_wire for pipeline in pipelines),
         fps=lambda: sum(pipeline.telemetry.status().rate_fps or 0.0 for pipeline in pipelines),
+        may_send=lambda: not shared.controls.spares_data,
     )
 
 

@@ -89,7 +89,8 @@ class Budget:
         """`thrifty`: even where there is no cap, or none in sight, an upload must be well worth its cost."""
         self._clock = clock
         self._boot_id = boot_id
-        self._thrifty = thrifty
+        self.thrifty = thrifty
+        """May change at any time."""
         self._lock = threading.Lock()
         self._buckets = _buckets(caps)
         self._ahead = dict.fromkeys(Kind, 0.0)
@@ -122,7 +123,7 @@ class Budget:
 
     def prices(self, now_s: float) -> Prices | None:
         """What uploading costs at a monotonic time; None where nothing limits it."""
-        if not self._buckets and not self._thrifty:
+        if not self._buckets and not self.thrifty:
             return None
         with self._lock:
             self._fill(now_s)
@@ -136,12 +137,12 @@ class Budget:
             )
 
     def _per_mb(self) -> float:
-        base = THRIFTY_PER_MB if self._thrifty else BASE_PER_MB
+        base = THRIFTY_PER_MB if self.thrifty else BASE_PER_MB
         minute_mb = self._rate(Kind.DATA) * _MINUTE_S / 1e6
         return base + PER_MB_RISE * self._ahead[Kind.DATA] / 1e6 / minute_mb
 
     def _per_call(self) -> float:
-        base = THRIFTY_PER_CALL if self._thrifty else 0.0
+        base = THRIFTY_PER_CALL if self.thrifty else 0.0
         return base + PER_CALL_RISE * self._ahead[Kind.CREDITS] / (self._rate(Kind.CREDITS) * _MINUTE_S)
 
     def _rate(self, kind: Kind) -> float:

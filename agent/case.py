@@ -74,6 +74,9 @@ class Case:
     budgeted: bool
     threshold: float
     prompt: bool
+    """The first answer is wanted at once."""
+    sparing: bool = False
+    """The device's model is to run only where the cloud does not answer."""
 
     def chance(self, rung: Rung) -> Chance:
         """How likely a picture of that size is answered in time."""
@@ -85,8 +88,8 @@ class Case:
         return min(self.load.fps, self.prices.data_bytes_s / rung.size_bytes, self.prices.credits_s / CREDITS_PER_CALL)
 
     def gain(self, rung: Rung) -> float:
-        """Accuracy won over the on-device answer, or over none where the device has no room for the frame."""
-        covered = self.load.hedge_fits or self.frame.waiting
+        """Accuracy won over the on-device answer, or over none where the device has no room, or is to be spared."""
+        covered = (self.load.hedge_fits or self.frame.waiting) and not self.sparing
         return self.frame.stake * (rung.worth - (LOCAL_WORTH if covered else 0.0))
 
     def cost(self, rung: Rung) -> float:
@@ -130,7 +133,8 @@ class Case:
         """To the device; None when it has no room, or has answered it. `waits`: for the wire, besides."""
         if self.frame.waiting or not self.local_takes:
             return None
-        local = self._decision(Route.LOCAL, reason, self.frame.ladder[0], local_start_s=self.link.now_s, p=p)
+        start_s = self.hedge_s if waits and self.sparing and self.load.hedge_fits else self.link.now_s
+        local = self._decision(Route.LOCAL, reason, self.frame.ladder[0], local_start_s=start_s, p=p)
         return replace(local, rung=None, waits=waits)
 
     def _decision(

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,15 @@ import numpy as np
 
 from agent import canvas, imaging, plugins
 from agent.clock import Clock, SystemClock
-from agent.config import Config, SnapshotsConfig
-from agent.errors import AgentError, Cause, EngineError
+from agent.config import Config
+from agent.engines._local import LocalOptions, located
+from agent.errors import AgentError, Cause, ConfigError, EngineError
 from agent.flow import Answer, Frame, Pixels
 from agent.isolation.isolated import Isolated
 from agent.options import Options
 from agent.ports import Context, Described
 from agent.sinks._file_options import FileOptions
+from agent.snapshot_options import SnapshotsConfig
 
 LOCAL, STATE = "engine local", "state folder"
 """Parts that every machine has, whatever the configuration."""
@@ -59,6 +61,34 @@ class Trial:
 
     part: str
     run: Callable[[], list[Finding]]
+
+
+def ensure_model(options: Options | None, *, base_dir: Path, state_dirs: Sequence[Path]) -> None:
+    """Whether the model of `engines.local`, if any, is there and of the right type; nothing of it is loaded.
+
+    Args:
+        options: of the on-device engine.
+        base_dir: the folder of the configuration.
+        state_dirs: the state folders whose installed packages count, for the agent may run as another user.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(options, LocalOptions):  # another's plugin knows by itself
+        return
+    problems = [_model_problems(options, base_dir, each) for each in state_dirs]
+    if all(problems):
+        closed = [each for each in state_dirs if each.is_dir() and not os.access(each, os.R_OK | os.X_OK)]
+        hints = (f"{each} may be read by root alone: where the model is installed there, use sudo" for each in closed)
+        raise ConfigError(*problems[0], *hints)
+
+
+def _model_problems(options: LocalOptions, base_dir: Path, state_dir: Path) -> tuple[str, ...]:
+    try:
+        located(options, plugins.type_of(options), base_dir=base_dir, state_dir=state_dir)
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def probe(

@@ -5,21 +5,31 @@ import contextlib
 import json
 import logging
 import math
-import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 _EXIT_INTERRUPTED = 130
 """What a shell expects after Ctrl-C: 128 and the signal's number."""
 try:
+    from agent import signals
+
+    if sys.argv[1:2] == ["run"]:  # before what takes a while
+        signals.outlive_hang_ups()
     import agent
-    from agent import app, config, demo, logs, sdnotify
-    from agent.config import Config
+    from agent import app, applied, config, demo, heap, logs, sdnotify
+    from agent.config import Config, LogConfig
     from agent.console import Terminal, ensure_streams, progress_on, say, summary
     from agent.errors import AgentError, ConfigError
-except KeyboardInterrupt:  # this takes a while
+    from agent.reload import StopSign
+    from agent.service import Service
+    from agent.words import printable
+except KeyboardInterrupt:
     sys.exit(_EXIT_INTERRUPTED)
 
 _log = logging.getLogger(__name__)
@@ -30,9 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0 done, 1 failed, 78 the configuration is wrong."""
     try:
         ensure_streams()
-        return _carried_out(_parser().parse_args(arguments))
+        with _crashes_redacted():
+            return _carried_out(_parser().parse_args(arguments))
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
+    except Exception:  # noqa: BLE001 - a fault, which Python would print as it is, with whatever secret is in its text
+        _tell([traceback.format_exc()])
+        return app.EXIT_FAILED
+
+
+@contextlib.contextmanager
+def _crashes_redacted() -> Iterator[None]:
+    """The same for what ends a thread that a library has started."""
+    before = threading.excepthook
+    threading.excepthook = lambda crash: _tell(["".join(traceback.format_exception(crash.exc_value))])
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _carried_out(options: argparse.Namespace) -> int:
@@ -51,7 +76,8 @@ def _tell(problems: Sequence[str]) -> None:
     """On standard error, if anybody reads it."""
     with contextlib.suppress(OSError):
         for problem in problems:
-            print(logs.redact(problem), file=sys.stderr, flush=True)  # noqa: T201 - for the person at the terminal
+            text = "\n".join(map(printable, logs.redact(problem).split("\n")))
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - for the person at the terminal
 
 
 class _Command(argparse.ArgumentParser):
@@ -117,6 +143,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(exit_if_wrong=app.EXIT_FAILED)  # nor do these
 
 
+def _add_remote(parser: argparse.ArgumentParser) -> None:
+    from agent.remote import client
+
+    client.add_arguments(parser, say)
+    parser.set_defaults(exit_if_wrong=app.EXIT_FAILED)
+
+
 def _add_emulate(parser: argparse.ArgumentParser) -> None:
     from agent.emulator import command
 
@@ -159,6 +192,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], Non
     "doctor": ("look at all that the agent needs on this device, and say what to do", _add_doctor),
     "outbox": ("see, export, send again or throw away what waits for a sink", _add_outbox),
     "model": ("install, list, check, fetch or remove on-device models", _add_model),
+    "remote": ("send a command to an agent by way of its broker, and print the answers", _add_remote),
     "emulate": ("serve an emulated hosted API on this machine", _add_emulate),
     "explain": ("say why the frames of a results file went where they went", _add_explain),
     "bench": ("measure how long each engine takes for a frame on this machine", _add_bench),
@@ -177,11 +211,15 @@ def _positive(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    terminal = Terminal(sys.stderr)
+    heap.share()
+    terminal, stop = Terminal(sys.stderr), StopSign()
     if options.config is not None:
-        settings = config.load(options.config)
-        folder = options.config.resolve().parent
-        return _run_with(settings, terminal, options.seconds, folders=(folder, app.state_dir()))
+        folders = options.config.resolve().parent, app.state_dir()
+        load = partial(applied.in_force, options.config, folders[1])
+        signals.heed(stop.ask, partial(stop.reload, load))  # before it is read: what is changed later is read again
+        _log_to(terminal, LogConfig())
+        return _run_with(load(), terminal, options.seconds, folders=folders, file=options.config, stop=stop)
+    signals.heed(stop.ask, partial(stop.reload, _no_file))
     terminal.write(
         "No configuration given: a drawn scene, the shipped model and an emulated hosted API whose link changes.\n"
         f"Results go to {demo.results_file()}. Stop with Ctrl-C. For your own cameras: vedette run CONFIG.yaml\n"
@@ -189,11 +227,17 @@ def _run(options: argparse.Namespace) -> int:
     terminal.flush()
     with demo.defaults(print_results=not sys.stdout.isatty()) as shown:
         folders = Path.cwd(), shown.state_dir
-        return _run_with(shown.config, terminal, options.seconds, folders=folders, trial=True)
+        return _run_with(shown.config, terminal, options.seconds, folders=folders, stop=stop)
 
 
 def _run_with(
-    settings: Config, terminal: Terminal, seconds: float | None, *, folders: tuple[Path, Path], trial: bool = False
+    settings: Config,
+    terminal: Terminal,
+    seconds: float | None,
+    *,
+    folders: tuple[Path, Path],
+    stop: StopSign,
+    file: Path | None = None,
 ) -> int:
     """Run the agent.
 
@@ -202,22 +246,33 @@ def _run_with(
         terminal: where people look.
         seconds: how long; None: until stopped.
         folders: where relative paths start, and where state is kept.
-        trial: nothing outlasts it.
+        stop: through which signals reach it.
+        file: the configuration, to be read again; None: there is none, and nothing outlasts this run.
     """
-    journal = sdnotify.under_journal()
-    level, form = settings.log.level, settings.log.format
-    logs.setup(terminal, level=level, with_time=not journal, journal=journal, form=form)
-    for note in settings.notes:
-        _log.warning("%s", note)
-    running = app.build(settings, base_dir=folders[0], state_dir=folders[1], durable=not trial)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: running.stop.ask())
+
+    def make(settings: Config, left: app.Handover) -> app.Agent:
+        _log_to(terminal, settings.log)
+        for note in settings.notes:
+            _log.warning("%s", note)
+        left = replace(left, stop=stop, file=file)
+        return app.build(settings, left, base_dir=folders[0], state_dir=folders[1], durable=file is not None)
+
+    service = Service(settings, make, _teller(terminal))
     try:
-        code = app.run(running, seconds=seconds, on_tick=_teller(terminal))
+        code = service.run(seconds=seconds)
     finally:
         terminal.end()
-    _log.info("stopped: %s", summary(running))
+    _log.info("stopped: %s", summary(service.agent))
     return code
+
+
+def _log_to(terminal: Terminal, options: LogConfig) -> None:
+    journal = sdnotify.under_journal()
+    logs.setup(terminal, level=options.level, with_time=not journal, journal=journal, form=options.format)
+
+
+def _no_file() -> Config:
+    raise ConfigError("there is no file to read again; start with one: vedette run CONFIG.yaml")
 
 
 def _teller(terminal: Terminal) -> Callable[[app.Agent], str]:
@@ -238,14 +293,17 @@ def _teller(terminal: Terminal) -> Callable[[app.Agent], str]:
 
 def _check(options: argparse.Namespace) -> int:
     from agent import check
+    from agent.model.session import SERVICE_STATE
 
-    settings = config.load(options.config)
+    settings, folder = config.load(options.config), options.config.resolve().parent
+    if not options.probe:
+        places = app.state_dir(), SERVICE_STATE
+        check.ensure_model(settings.engines.local, base_dir=folder, state_dirs=places)
     say(f"ok    {options.config}: {len(settings.cameras)} camera(s), routing {settings.mode.value}")
     if not options.probe:
         return app.EXIT_DONE
     logs.setup(sys.stderr, level="error", with_time=False)
     fine, terminal = True, Terminal(sys.stderr)
-    folder = options.config.resolve().parent
     progress = progress_on(terminal)
     for finding in check.probe(settings, base_dir=folder, state_dir=app.state_dir(), progress=progress):
         terminal.clear()

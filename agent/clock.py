@@ -3,10 +3,12 @@
 import ctypes
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 _ASK_EVERY_S = 60.0
+_LOOK_S = 0.01
 _TIMESYNCD = Path("/run/systemd/timesync/synchronized")
 _TIME_ERROR = 5
 """What adjtimex(2) returns while the clock is not synchronised; below it the clock is right."""
@@ -56,6 +58,14 @@ class SystemClock:
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
         """See Clock."""
         return event.wait(max(0.0, timeout_s))
+
+
+def wait_until(done: Callable[[], bool], limit_s: float, clock: Clock) -> bool:
+    """Ask `done` every 10 ms until it is true, or `limit_s` has passed; what it said last."""
+    until_s, never = clock.now() + limit_s, threading.Event()
+    while not (is_done := done()) and clock.now() < until_s:
+        clock.wait(never, _LOOK_S)
+    return is_done
 
 
 def _kernel_clock_state() -> int:

@@ -1,6 +1,5 @@
 """The YAML file as frozen records; every mistake in it at once, with file, line, key and cure. No state."""
 
-import math
 import re
 import socket
 from functools import partial, reduce
@@ -26,20 +25,24 @@ from agent.backfill.doubt import Doubt, Judge
 from agent.backfill.keep import Limits
 from agent.budget import Caps
 from agent.camera_options import LookConfig
+from agent.care_options import CareConfig
 from agent.document import Document
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.logs import Format
 from agent.mistakes import Mistakes
-from agent.options import BARE_SECRET, Confidence, Name, Options, SinkOptions
+from agent.options import BARE_SECRET, Confidence, Name, Options, SinkOptions, unverified
 from agent.page_options import PageConfig
+from agent.remote_options import RemoteConfig
 from agent.rollout.gate import Against
 from agent.rollout_options import RolloutConfig
 from agent.router import Mode, Prefer
-from agent.snapshots import album
-from agent.snapshots.trigger import Rule
+from agent.snapshot_options import SnapshotsConfig
 from agent.tracking_options import FollowConfig
 
+_UNVERIFIED = (
+    "any certificate will do there, so whoever is on the way may read along, passwords too; name it in ca_file instead"
+)
 USEFUL_DEADLINE_MS = 350
 """Below it only very good links reach the hosted API in time: the vendor's own end-to-end times are about 400 ms."""
 
@@ -93,7 +96,8 @@ class RoutingConfig(Options):
     prefer: Prefer = Field(
         Prefer.ACCURACY,
         description="accuracy: the better answer by the deadline; latency: the first answer at once, corrected by the "
-        "cloud's; cost: the cloud only where it is well worth its data and credits",
+        "cloud's; cost: the cloud only where it is well worth its data and credits; cool: the on-device model rests "
+        "wherever the cloud answers",
     )
     data_cap_mb_per_day: Megabytes = Field(0.0, description="most megabytes sent and received in 24 hours; 0: no cap")
     data_cap_mb_per_month: Megabytes = Field(0.0, description="most megabytes sent and received in 30 days; 0: no cap")
@@ -158,54 +162,6 @@ class BackfillConfig(Options):
         return Limits(round(self.max_mb * 1e6), self.max_age_hours * 3600)
 
 
-class SnapshotRuleConfig(Options):
-    """Which results are worth a picture, and of which kind."""
-
-    cameras: tuple[Name, ...] | None = Field(None, min_length=1, description="the rule is for these; left out: for all")
-    classes: tuple[str, ...] | None = Field(
-        None, min_length=1, description="one of these is to be seen, as the model's labels have them; left out: any"
-    )
-    confidence: Confidence = Field(0.5, description="an object scored below this does not count, 0..1")
-    every_s: float = Field(
-        10.0, ge=0, le=86_400, description="least seconds between two pictures of one camera by this rule; 0: all"
-    )
-    annotate: bool = Field(True, description="true: with boxes, classes and confidences; false: as captured")
-
-    @property
-    def rule(self) -> Rule:
-        """The rule as the trigger knows it."""
-        cameras, classes = frozenset(self.cameras or ()), frozenset(self.classes or ())
-        return Rule(cameras, classes, self.confidence, self.every_s, self.annotate)
-
-
-class SnapshotsConfig(Options):
-    """Pictures for people, of what was seen."""
-
-    folder: Path = Field(Path("vedette-snapshots"), description="they lie in FOLDER/AGENT/CAMERA")
-    rules: tuple[SnapshotRuleConfig, ...] = Field(
-        min_length=1, description="a frame that meets one of them becomes a picture"
-    )
-    record: bool = Field(True, description="write the result's record beside each picture, as .json")
-    quality: int = Field(85, ge=30, le=100, description="JPEG quality, 30..100")
-    longest_px: int = Field(0, ge=0, le=8192, description="longest side of the pictures; 0: as large as captured")
-    max_mb: float = Field(
-        500.0,
-        ge=1,
-        description="most megabytes, those of earlier runs included, and never more than 50000 pictures; the oldest "
-        "give way",
-    )
-    max_age_hours: float = Field(0.0, ge=0, description="what is older than this is removed; 0: nothing is too old")
-    keep_free_mb: float = Field(
-        300.0, ge=0, description="megabytes of the filesystem that are left free; with less, the oldest give way"
-    )
-
-    @property
-    def limits(self) -> album.Limits:
-        """The limits as the album knows them."""
-        age_s = self.max_age_hours * 3600 or math.inf
-        return album.Limits(round(self.max_mb * 1e6), age_s, round(self.keep_free_mb * 1e6))
-
-
 class LogConfig(Options):
     """What the agent says of itself."""
 
@@ -224,11 +180,17 @@ class Config(Options):
     routing: RoutingConfig = Field(default=RoutingConfig(), description="how frames are routed")
     backfill: BackfillConfig | None = Field(None, description="a second look at doubtful frames; left out: none")
     snapshots: SnapshotsConfig | None = Field(None, description="pictures of what was seen; left out: none")
+    care: CareConfig = Field(
+        default=CareConfig(), description="what it does of itself when the machine is too hot, or data dear"
+    )
     page: PageConfig | None = Field(
         None, description="a page with live pictures, metrics and health; left out: none, and no port is open"
     )
     sinks: tuple[SinkOptions, ...] = Field(
         min_length=1, description="where results go: all of them, each at its own pace"
+    )
+    remote: RemoteConfig | None = Field(
+        None, description="commands from afar, over the first MQTT sink's broker; left out: none"
     )
     log: LogConfig = Field(default=LogConfig(), description="what the agent says of itself")
 
@@ -265,6 +227,15 @@ class Config(Options):
             raise ValueError(f"needs routing.mode auto, and it is {routing.mode.value}; change that, or remove this")
         return backfill
 
+    @field_validator("care")
+    @classmethod
+    def _care_has_its_engines(cls, care: CareConfig, others: ValidationInfo) -> CareConfig:
+        engines, routing = others.data.get("engines"), others.data.get("routing")
+        if engines is None or routing is None:
+            return care
+        care.ensure_possible(routing.mode, local=engines.local is not None, cloud=engines.cloud is not None)
+        return care
+
     @field_validator("snapshots")
     @classmethod
     def _rules_know_their_cameras(
@@ -288,10 +259,19 @@ class Config(Options):
             raise ValueError(f"two sinks have {', '.join(twice)}; each needs its own")
         return sinks
 
+    @field_validator("remote")
+    @classmethod
+    def _commands_have_their_broker(cls, remote: RemoteConfig | None, others: ValidationInfo) -> RemoteConfig | None:
+        if remote is not None and {"sinks", "cameras"} <= others.data.keys():
+            names = [camera.name for camera in others.data["cameras"]]
+            remote.ensure_possible(map(plugins.type_of, others.data["sinks"]), names)
+        return remote
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What is allowed, and probably not meant."""
-        doubts = tuple(f"camera {camera.name}: {doubt}" for camera in self.cameras for doubt in camera.doubts)
+        doubts = tuple(f"{key} is false: {_UNVERIFIED}" for key in unverified(self))
+        doubts += tuple(f"camera {camera.name}: {doubt}" for camera in self.cameras for doubt in camera.doubts)
         deadline_ms = self.routing.deadline_ms
         if self.mode is Mode.LOCAL_ONLY or deadline_ms >= USEFUL_DEADLINE_MS:
             return doubts

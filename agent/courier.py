@@ -65,19 +65,19 @@ class Courier:
     def _drain(self, pulse: Pulse) -> None:
         """The rest, in small batches, so that none is under way when time is up: it would come again."""
         until_s = self._clock.now() + DRAIN_S
-        while self._clock.now() < until_s and self.step(_LAST_BATCH):
+        while self._clock.now() < until_s and self.step(_LAST_BATCH, wait_s=0.0):
             pulse.beat()
         self._show_at_s = 0.0
-        self.step(_LAST_BATCH)
+        self.step(_LAST_BATCH, wait_s=0.0)
 
     def _note_connected(self) -> None:
         if not self.connected:
             self.connected = True
             _log.info("sink %s takes results", self.name)
 
-    def step(self, limit: int = IN_FLIGHT) -> bool:
-        """Deliver one batch; whether there was one. An empty one asks whether the sink is still there."""
-        batch = self.outbox.peek(limit, _IDLE_WAIT_S)
+    def step(self, limit: int = IN_FLIGHT, *, wait_s: float = _IDLE_WAIT_S) -> bool:
+        """Deliver one batch; whether there was one in `wait_s`. An empty one asks whether the sink is still there."""
+        batch = self.outbox.peek(limit, wait_s)
         self.outbox.settle(batch, self._sink.send(batch))
         if isinstance(self._sink, Board):
             self._show(self._sink)

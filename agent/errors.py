@@ -18,6 +18,8 @@ EngineUnwanted     a lane             lane                 an engine's opening e
 SinkUnavailable    a sink             supervisor, outbox   results are kept, back-off
 SinkTakenOver      a sink             supervisor           the same, and a minute's pause at least
 ChartError         chart              explain, simulator   words and tables without a picture
+CommandRefused     remote             remote               nothing is done; the answer says why
+CommandFailed      remote             remote               it was begun; the answer says how it ended
 """
 
 from enum import Enum
@@ -159,3 +161,11 @@ class SinkTakenOver(SinkUnavailable):
 
 class ChartError(AgentError):
     """There is no picture: Matplotlib is absent, or the file may not or cannot be written."""
+
+
+class CommandRefused(AgentError):
+    """A command from afar is not carried out: who sent it is told why, and what is allowed."""
+
+
+class CommandFailed(AgentError):
+    """A command from afar was begun and did not come to its end."""

@@ -1,4 +1,7 @@
-"""How the agent does, as states that sinks show: a camera's at once, the whole now and then. Owner: main thread."""
+"""How the agent does, as states that sinks show: a camera's at once, the whole now and then. Owner: main thread.
+
+What somebody wants otherwise for now is told at once, too.
+"""
 
 import json
 import math
@@ -6,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import agent
-from agent.clock import Clock
+from agent.controls import Controls
 from agent.courier import Courier
 from agent.outbox import Outbox
-from agent.pipeline import Pipeline
-from agent.states import State, States, Subject
+from agent.pipeline import Pipeline, Shared
+from agent.states import State, Subject
 from agent.telemetry import CameraStatus
 from agent.uplink import Uplink
 
@@ -22,31 +25,26 @@ _EVERY_S: Final = 30.0
 class Health:
     """Watches cameras, link and outboxes."""
 
-    def __init__(
-        self,
-        name: str,
-        pipelines: Sequence[Pipeline],
-        couriers: Sequence[Courier],
-        uplink: Uplink | None,
-        *,
-        states: States,
-        clock: Clock,
-    ) -> None:
-        self._name = name
+    def __init__(self, pipelines: Sequence[Pipeline], couriers: Sequence[Courier], shared: Shared) -> None:
+        """`shared`: what all cameras have in common."""
+        self._name = shared.identity.agent
         self._pipelines = pipelines
         self._couriers = couriers
-        self._uplink = uplink
-        self._states = states
-        self._clock = clock
-        self._begun_s = clock.now()
+        self._uplink = shared.uplink
+        self._states = shared.states
+        self._clock = shared.clock
+        self._controls = shared.controls
+        self._begun_s = shared.clock.now()
         self._due_s = -math.inf
+        self._changes = shared.controls.changes()
 
     def tell(self) -> None:
         """What is true now; called a few times a second."""
         cameras = {pipeline.camera: pipeline.telemetry.status() for pipeline in self._pipelines}
         for name, status in cameras.items():
             self._states.put(State(Subject.CAMERA, b"online" if status.online else b"offline", name))
-        if self._clock.now() >= self._due_s:
+        before, self._changes = self._changes, self._controls.changes()
+        if self._clock.now() >= self._due_s or self._changes != before:
             self._due_s = self._clock.now() + _EVERY_S
             body = json.dumps(self._report(cameras), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
             self._states.put(State(Subject.HEALTH, body.encode()))
@@ -59,6 +57,7 @@ class Health:
             "uptime_s": round(self._clock.now() - self._begun_s),
             "cameras": {name: report_of_camera(status) for name, status in cameras.items()},
             "link": None if self._uplink is None else report_of_link(self._uplink, self._clock.now()),
+            "controls": report_of_controls(self._controls),
             "outboxes": {courier.name: report_of_outbox(courier.outbox) for courier in self._couriers},
         }
 
@@ -93,6 +92,14 @@ def report_of_link(uplink: Uplink, now_s: float) -> dict[str, Any]:
         "server_ms": None if outlook is None else round(outlook.server_s * 1000, 1),
         "quiet_s": None if silent else round(max(0.0, now_s - view.answered_s), 1),
     }
+
+
+def report_of_controls(controls: Controls) -> list[dict[str, Any]]:
+    """What is wanted otherwise than the configuration has it, as JSON has it."""
+    return [
+        {"by": wish.by, "camera": wish.camera, "what": wish.what, "value": wish.value, "words": wish.words}
+        for wish in controls.reasons()
+    ]
 
 
 def report_of_outbox(outbox: Outbox) -> dict[str, int]:

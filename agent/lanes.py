@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 _REMEMBERED_RUNS = 64
 _ENOUGH_RUNS = 2
 _IDLE_WAIT_S = 0.5
+OPENING_STEP_S = 180.0
+"""While an engine opens it may say nothing for so long: a slow board loads a large model, and runs it once. Its trial
+may take as long."""
 
 
 @dataclass(eq=False, slots=True)
@@ -156,6 +159,7 @@ class Lane:
 
     def run(self, pulse: Pulse) -> None:
         """The body of each of the lane's threads: open the engine, then do the jobs as they fall due."""
+        pulse.beat(longest_step_s=OPENING_STEP_S)
         with self._opening:
             if not self._opened_once:
                 self._opened_once = True
@@ -183,7 +187,7 @@ class Lane:
         if self._stopped:
             raise EngineUnwanted(f"the {self.name} engine is not needed any more")
         if self._pulse is not None:
-            self._pulse.beat()
+            self._pulse.beat(longest_step_s=OPENING_STEP_S)
         self.opening = words
         self.signs += 1
         self._damper.note(self.name, words)

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, Final, Protocol
-from urllib.parse import quote
+
+from agent import disguise
 
 
 class Format(str, Enum):
@@ -45,9 +46,9 @@ _URL_KEY = re.compile(
 
 
 def hide(secret: str) -> None:
-    """From now on `secret` appears in no log line, nor as a URL, Python or JSON would have it."""
+    """From now on `secret` appears in no log line, in none of the forms that `disguise` knows."""
     if secret:
-        _HIDDEN.update((secret, quote(secret), quote(secret, safe=""), repr(secret)[1:-1], json.dumps(secret)[1:-1]))
+        _HIDDEN.update(disguise.forms(secret))
 
 
 def is_secret(text: str) -> bool:

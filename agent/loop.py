@@ -12,16 +12,25 @@ class Pulse:
 
     def __init__(self, clock: Clock) -> None:
         self.stopping = threading.Event()
+        self.begun = False
+        """It has come round at least once."""
         self._clock = clock
-        self._beaten_s = clock.now()
+        self._beaten = clock.now(), 0.0
+        """When, and what the step since then may take."""
 
-    def beat(self) -> None:
-        """The loop has come round again."""
-        self._beaten_s = self._clock.now()
+    def beat(self, *, longest_step_s: float = 0.0) -> None:
+        """The loop has come round again; its next step may take so long, where that is more than others may."""
+        self.begun = True
+        self._beaten = self._clock.now(), longest_step_s
 
     def age_s(self) -> float:
         """Seconds since the last beat."""
-        return self._clock.now() - self._beaten_s
+        return self._clock.now() - self._beaten[0]
+
+    def is_late(self, limit_s: float) -> bool:
+        """Whether the step that it is at takes longer than `limit_s`, and than it may."""
+        beaten_s, longest_step_s = self._beaten
+        return self._clock.now() - beaten_s > max(limit_s, longest_step_s)
 
     def rest(self, duration_s: float, *, beat_every_s: float = 1.0) -> bool:
         """Wait, beating; True when it is time to stop."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import agent
+from agent.controls import Controls
 from agent.courier import Courier
 from agent.distribution import BOUNDS_S, Spread
 from agent.evidence import LinkView
@@ -55,6 +56,7 @@ class Metrics:
         yield from _of_frames(cameras)
         yield from _of_times(cameras)
         yield from _of_machine(watched)
+        yield from _of_controls(watched.controls)
         yield from _of_sinks(watched.couriers)
         if watched.uplink is not None:
             yield from _of_cloud(watched.uplink)
@@ -152,6 +154,18 @@ def _of_machine(watched: Watched) -> Iterator["Metric"]:
     yield _gauge("throttled", "1 while the machine is slowed down, as its firmware says", ("reason",), throttled)
     right = [((), float(watched.clock.synchronized()))]
     yield _gauge("clock_synchronized", "1 while the wall clock is known to be right", (), right)
+
+
+def _of_controls(controls: Controls) -> Iterator["Metric"]:
+    wishes = controls.reasons()
+    paused = [((w.camera or "", w.by), 1.0) for w in wishes if w.what == "paused"]
+    yield _gauge("camera_paused", "1 while the camera is paused, by whom", ("camera", "by"), paused)
+    limits = [((w.camera or "", w.by), float(w.value)) for w in wishes if w.what == "most_fps"]
+    yield _gauge("camera_fps_limit", "Most frames a second for now, and who wants it", ("camera", "by"), limits)
+    steered = [((w.what, str(w.value), w.by), 1.0) for w in wishes if w.what in ("mode", "prefer")]
+    yield _gauge("routing_override", "1 while a key of routing has another value", ("key", "value", "by"), steered)
+    changes = [((by,), float(count)) for by, count in controls.changes().items()]
+    yield _counter("control_changes", "How often each has changed what it wants", ("by",), changes)
 
 
 def _of_sinks(couriers: Iterable[Courier]) -> Iterator["Metric"]:

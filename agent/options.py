@@ -1,10 +1,11 @@
 """The base of every plugin's Options, and secrets by reference. No state."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from agent import logs
@@ -105,6 +106,30 @@ class SinkOptions(Options):
     def target(self) -> str:
         """What this sink has to itself: two sinks with one target would be in each other's way."""
         raise NotImplementedError
+
+
+def unusable(base: type[Options], name: str, why: str) -> type[Options]:
+    """The options of a plugin that cannot be used: they refuse whatever is given, and say `why`."""
+
+    def refuse(_: object) -> object:
+        raise ValueError(why)
+
+    tag: Any = Literal[name]
+    checks: dict[str, Any] = {"refuse": model_validator(mode="before")(refuse)}
+    return create_model(
+        "Options", __base__=base, __doc__=why, __validators__=checks, type=(tag, Field(description=why))
+    )
+
+
+def unverified(options: BaseModel, path: str = "") -> Iterator[str]:
+    """The keys below `options`, at `path`, by which any certificate will do: `verify: false`, in whatever section."""
+    for name, value in options:
+        here = f"{path}.{name}" if path else name
+        if name == "verify" and value is False:
+            yield here
+        for number, part in enumerate(value if isinstance(value, tuple) else (value,)):
+            if isinstance(part, BaseModel):
+                yield from unverified(part, f"{here}[{number}]" if isinstance(value, tuple) else here)
 
 
 class Secret(Options):

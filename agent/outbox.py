@@ -119,7 +119,7 @@ class Outbox:
         return [held.delivery for held in self._held]
 
     def _hold(self, limit: int) -> None:
-        patience_s = _DISK_PATIENCE_S if self._has_stored else 0.0
+        patience_s = _DISK_PATIENCE_S if self.kept else 0.0
         if self._io.acquire(timeout=patience_s):
             try:
                 stored, more = self._stored(limit)
@@ -129,11 +129,7 @@ class Outbox:
                 self._io.release()
             return
         with self._changed:
-            self._held = self._fresh_ones(limit) if patience_s or not self._has_stored else []
-
-    @property
-    def _has_stored(self) -> bool:
-        return self._store is not None and self._store.size.count > len(self._gone)
+            self._held = self._fresh_ones(limit) if patience_s or not self.kept else []
 
     def _fresh_ones(self, limit: int) -> list[_Held]:
         now_s = self._clock.now()
@@ -143,7 +139,7 @@ class Outbox:
     def _stored(self, limit: int) -> tuple[list[_Held], bool]:
         """What is on disk next, and whether it may have more that is wanted."""
         store = self._store
-        if store is None or not self._verified or not self._has_stored:
+        if store is None or not self._verified or not self.kept:
             return [], False
         try:
             self._make_sure(store)
@@ -255,8 +251,7 @@ class Outbox:
         """Whether what is in memory must not wait for another look."""
         now_s, interval_s = self._clock.now(), self._limits.commit_interval_s
         with self._changed:
-            waits = now_s - self._fresh.oldest_s >= interval_s * (1 - 1.5 / _TICKS)
-        return waits and now_s >= self._retry_at_s
+            return now_s >= max(self._retry_at_s, self._fresh.oldest_s + interval_s * (1 - 1.5 / _TICKS))
 
     def commit(self) -> None:
         """Put on disk what is in memory. A failure is said, and it stays in memory."""
@@ -303,7 +298,7 @@ class Outbox:
         with self._changed:
             taken = dict(self._fresh.after(0))
             self._unsure = {number: delivery.id for number, delivery in taken.items()}
-        if not taken:
+        if not (taken or self._gone or self._refused):
             return
         with self._forgetting(store):
             too_old = store.expire(self._limits.max_age_s, self._held_position)
@@ -370,27 +365,31 @@ class Outbox:
     def close(self) -> None:
         """Put on disk what still waits."""
         self.commit()
+        self.release()
+
+    @property
+    def kept(self) -> int:
+        """How many are on disk, and outlast this run. Any thread."""
+        return 0 if self._store is None else max(0, self._store.size.count - len(self._gone))
+
+    def release(self) -> None:
+        """Let another agent have it."""
         with self._io:
-            if self._store is not None:
-                self._store.release()
-        lost, waiting = len(self._fresh), self.status().waiting
-        if lost:
-            _log.warning("undelivered results are lost with the end of this run %s", logs.fields(count=lost))
-        if waiting > lost:
-            _log.warning(
-                "undelivered results are kept, and sent at the next start %s", logs.fields(count=waiting - lost)
-            )
+            self._try(Store.release)
+
+    def rest(self) -> list[Delivery]:
+        """What is in memory alone; after `close`, only where there is no disk, or it fails. Any thread."""
+        with self._changed:
+            return [each for number, each in self._fresh.after(0) if number not in self._unsure_taken]
 
     def status(self) -> OutboxStatus:
         """Counts, for people and metrics. Any thread."""
         with self._changed:
-            size = Size() if self._store is None else self._store.size
-            stored = max(0, size.count - len(self._gone))
-            stored_bytes = size.used_bytes if stored else 0
+            size, stored = Size() if self._store is None else self._store.size, self.kept
             return self._tally.status(
                 waiting=len(self._fresh) + stored,
                 exposed=self._fresh.older_than(self._clock.now() - 2 * self._limits.commit_interval_s),
-                waiting_bytes=self._fresh.size_bytes + stored_bytes,
+                waiting_bytes=self._fresh.size_bytes + (size.used_bytes if stored else 0),
                 unreadable=0 if self._store is None else self._store.unreadable,
             )
 

@@ -4,11 +4,12 @@ A sink is known by its type and its place among the sinks of that type: mqtt-1 i
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from agent import plugins
+from agent import logs, plugins
 from agent.courier import Courier
+from agent.flow import Delivery
 from agent.options import OutboxOptions, SinkOptions
 from agent.outbox import Outbox
 from agent.ports import Context
@@ -40,6 +41,18 @@ def couriers(
     if durable:
         _warn_of_orphans(home, {courier.name for courier in made})
     return made
+
+
+def take(couriers: Sequence[Courier], undelivered: Mapping[str, Sequence[Delivery]]) -> None:
+    """Let results wait again that were in memory alone, by the sink they are for; one that is gone loses them."""
+    names = {courier.name for courier in couriers}
+    for courier in couriers:
+        for delivery in undelivered.get(courier.name, ()):
+            courier.outbox.put(delivery)
+    for name, deliveries in undelivered.items():
+        if deliveries and name not in names:
+            tail = logs.fields(sink=name, count=len(deliveries))
+            _log.warning("undelivered results are lost with their sink, which is not configured any more %s", tail)
 
 
 def limits(options: OutboxOptions) -> Limits:

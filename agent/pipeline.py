@@ -16,6 +16,7 @@ from traceback import format_exception
 
 from agent.case import Candidate
 from agent.clock import Clock
+from agent.controls import Controls
 from agent.errors import ConfigError, EngineBroken, EngineError, FrameUnreadable, SourceCrashed
 from agent.flow import Answer, Decision, Fate, Frame, Result, Route
 from agent.handoff import Bell, LatestFrame, OrderedResults
@@ -23,6 +24,7 @@ from agent.ladder import Ladder
 from agent.lanes import Job, Lane
 from agent.logs import Damper
 from agent.loop import Pulse
+from agent.numbers import Numbers
 from agent.ports import Engine, Intake, Reporter, Source, Witness
 from agent.presence import Presence
 from agent.record import Identity, delivery_of
@@ -56,6 +58,8 @@ class Shared:
     one_camera: bool = True
     witnesses: Sequence[Witness] = ()
     states: States = field(default_factory=States)
+    controls: Controls = field(default_factory=Controls)
+    numbers: Numbers = field(default_factory=Numbers)
 
 
 class Pipeline:
@@ -88,15 +92,14 @@ class Pipeline:
         self.latest = LatestFrame(shared.bell)
         self.ordered = OrderedResults()
         self._waiting: tuple[Ticket, Job | None] | None = None
-        self._source = source
+        self.source = source
         self._shared = shared
         self._ladder = ladder
         self._shutter = shutter or Shutter()
+        self._shutter.heed(shared.controls, camera)
         self._stakes = Stakes()
         self._reporter = reporter or Presence(shared.identity)
         self._clock = shared.clock
-        # Milliseconds since boot: a restart within one boot never repeats a sequence number, nor an id.
-        self._seq = int(shared.clock.now() * 1000)
         self._damper = Damper(_log.warning, shared.clock.now)
 
     def capture(self, pulse: Pulse) -> None:
@@ -107,19 +110,19 @@ class Pipeline:
                 self._watch(pulse)
                 continue
             if not self.resting:
-                _log.info("camera %s is closed: outside its schedule", self.camera)
+                _log.info("camera %s is closed: %s", self.camera, self._shutter.closed_why)
             self.resting = True
             pulse.rest(_HOURS_WAIT_S)
 
     def _watch(self, pulse: Pulse) -> None:
         """Open the camera and read it, until told to stop or its hours are over."""
         try:
-            self._source.open()
+            self.source.open()
             due_s = self._clock.now()
             while not pulse.stopping.is_set() and self._shutter.open_now(self._clock):
                 pulse.beat()
                 due_s = self._await_turn(due_s, pulse)
-                if self._is_due() and (self._source.live or self.latest.wait_empty(self._clock, _IDLE_WAIT_S)):
+                if self._is_due() and (self.source.live or self.latest.wait_empty(self._clock, _IDLE_WAIT_S)):
                     self.capture_one()
         except ConfigError as error:
             if self._shared.one_camera and self.telemetry.status().captured == 0:
@@ -127,21 +130,21 @@ class Pipeline:
             raise SourceCrashed(str(error)) from error  # one camera's fault ends no other's work, and costs little
         finally:
             self.telemetry.note_online(online=False)
-            self._source.close()
+            self.source.close()
 
     def _await_turn(self, due_s: float, pulse: Pulse) -> float:
         """Wait until `due_s` where the runtime sets the pace; when the next frame is due."""
-        if not self._source.pace_fps:
+        if not self.source.pace_fps:
             pulse.rest(min(self._shutter.wait_s(self._clock.now()), _HOURS_WAIT_S))  # its hours may end meanwhile
             return due_s
         now_s = self._clock.now()
         if due_s > now_s:
             pulse.rest(due_s - now_s)
-        return max(due_s, now_s - 1 / self._source.pace_fps) + 1 / self._source.pace_fps
+        return max(due_s, now_s - 1 / self.source.pace_fps) + 1 / self.source.pace_fps
 
     def _is_due(self) -> bool:
         """Whether to read now. What the runtime paces is read in any case: its scene goes on, whoever looks."""
-        due = bool(self._source.pace_fps) or not self._shutter.wait_s(self._clock.now())
+        due = bool(self.source.pace_fps) or not self._shutter.wait_s(self._clock.now())
         return due and self._shutter.open_now(self._clock)  # its hours may have ended while it waited
 
     def capture_one(self) -> None:
@@ -154,26 +157,26 @@ class Pipeline:
             return
         if frame is None:
             return
-        self._seq += 1
         self.telemetry.note_captured()
         if self.latest.put(frame) is not None:
             self.telemetry.note_dropped(Fate.OVERWRITTEN)
 
     def _frame(self) -> Frame | None:
         """The next picture that is to be a frame, as everything but this function sees it. Raises SourceError."""
-        pixels = self._source.read()
+        pixels = self.source.read()
         if pixels is None:
             return None
         clock = self._clock
         now_s, wall_s = clock.now(), clock.wall()  # before masks and motion take their time
         if self.telemetry.note_online(online=True):
             _log.info("camera %s gives pictures of %dx%d", self.camera, pixels.shape[1], pixels.shape[0])
-        surplus = self._source.pace_fps and self._shutter.wait_s(now_s)
+        surplus = self.source.pace_fps and self._shutter.wait_s(now_s)
         seen = Held.SURPLUS if surplus else self._shutter.expose(pixels, now_s)
         if isinstance(seen, Held):
             self.telemetry.note_held(seen)
             return None
-        return Frame(self.camera, self._seq, now_s, wall_s, clock.synchronized(), seen)
+        seq = self._shared.numbers.next(self.camera, now_s)
+        return Frame(self.camera, seq, now_s, wall_s, clock.synchronized(), seen)
 
     def candidate(self, frame: Frame, *, waiting: bool = False) -> Candidate:
         """What the router needs to know of `frame`."""
@@ -211,10 +214,12 @@ class Pipeline:
                 self._start_cloud(ticket, hedge)
 
     def _displace(self, now_s: float) -> None:
-        """A newer frame is here: the one that waits for the wire is published as it was answered here."""
+        """A newer frame is here: the one that waits for the wire is published as it is answered here."""
         if self._waiting is not None:
-            self._waiting[0].withdraw(now_s)
-            self._waiting = None
+            (ticket, hedge), self._waiting = self._waiting, None
+            ticket.withdraw(now_s)
+            if hedge is not None:
+                self._shared.lanes[Route.LOCAL].hurry(hedge, now_s)
             self.ordered.poke()
 
     def _start_local(self, ticket: Ticket, start_s: float | None) -> Job | None:

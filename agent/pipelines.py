@@ -8,7 +8,7 @@ from agent.classes import Classes
 from agent.config import CameraConfig
 from agent.ladder import Ladder
 from agent.pipeline import Pipeline, Shared
-from agent.ports import Context, Reporter
+from agent.ports import Context, Reporter, Source
 from agent.presence import Presence
 from agent.record import Identity
 from agent.tracking.whereabouts import Whereabouts
@@ -18,7 +18,9 @@ from agent.view.shutter import Shutter
 from agent.view.view import View
 
 
-def pipeline_of(camera: CameraConfig, context: Context, shared: Shared, classes: Classes | None) -> Pipeline:
+def pipeline_of(
+    camera: CameraConfig, context: Context, shared: Shared, classes: Classes | None, *, source: Source | None = None
+) -> Pipeline:
     """One camera's.
 
     Args:
@@ -26,13 +28,14 @@ def pipeline_of(camera: CameraConfig, context: Context, shared: Shared, classes:
         context: the agent's surroundings.
         shared: what all cameras have in common.
         classes: what an earlier run has told of; None: nothing outlasts a run.
+        source: the one that the camera had before a reload, closed; None: it is made.
     """
     ladder = None
     if shared.uplink is not None:
         cloud = shared.uplink.engine
         ladder = Ladder(imaging.encode, cloud.longest_px, cloud.finest_quality)
     known = () if classes is None else classes.of(camera.name)
-    source = plugins.build_source(camera.source, context)
+    source = plugins.build_source(camera.source, context) if source is None else source
     reporter = reporter_of(camera, shared.identity, known)
     return Pipeline(camera.name, source, shared, ladder=ladder, reporter=reporter, shutter=_shutter(camera))
 

@@ -9,11 +9,12 @@ Asked by the page's thread; what is asked has its own locks.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 from agent.clock import Clock
+from agent.controls import Controls
 from agent.courier import Courier
 from agent.flow import Fate, Route
 from agent.heat import Heat
@@ -40,6 +41,7 @@ class Trouble(str, Enum):
     CLOUD_UNREACHED = "cloud_unreached"
     BUDGET_SPENT = "budget_spent"
     THROTTLED = "throttled"
+    HELD_BACK = "held_back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Watched:
     pings: Callable[[], int]
     """How often all were found to make progress."""
     heat: Callable[[], Heat]
+    controls: Controls = field(default_factory=Controls)
 
 
 class Readiness:
@@ -116,9 +119,16 @@ class Readiness:
         yield from self._of_sinks(settled=settled)
         if self._watched.uplink is not None:
             yield from self._of_cloud(self._watched.uplink)
+        yield from self._of_care()
         held = [reason for reason, holds in (self._watched.heat().throttled or {}).items() if holds]
         if held:
             yield Complaint(Trouble.THROTTLED, f"the machine is slowed down: {', '.join(held).replace('_', ' ')}")
+
+    def _of_care(self) -> Iterator[Complaint]:
+        """What the machine's heat or power supply takes from the work. What a person wants is no trouble."""
+        for by, why in {wish.by: wish.why for wish in self._watched.controls.reasons()}.items():
+            if by in ("heat", "power"):
+                yield Complaint(Trouble.HELD_BACK, f"less is done for the machine's {by}: {why}")
 
     def _of_cameras(self, *, settled: bool) -> Iterator[Complaint]:
         for pipeline in self._watched.pipelines:

@@ -46,6 +46,8 @@ class Prefer(str, Enum):
     ACCURACY = "accuracy"
     LATENCY = "latency"
     COST = "cost"
+    COOL = "cool"
+    """The device's model rests wherever the cloud's answer is likely to do."""
 
 
 class Errand(str, Enum):
@@ -68,6 +70,7 @@ THRESHOLDS = {
     Prefer.ACCURACY: Threshold(0.5, 0.1),
     Prefer.LATENCY: Threshold(0.8, 0.0),
     Prefer.COST: Threshold(0.7, 0.1),
+    Prefer.COOL: Threshold(0.5, 0.1),
 }
 
 
@@ -82,6 +85,17 @@ class Router:
         self._seen_s = float("-inf")
         self._on_cloud: set[str] = set()
         """The cameras whose frames the cloud is thought to serve, in mode auto."""
+
+    @property
+    def policy(self) -> tuple[Mode, Prefer]:
+        """By what it decides."""
+        return self._mode, self._prefer
+
+    def follow(self, mode: Mode, prefer: Prefer) -> None:
+        """Decide by these from now on; what is known of the cloud stays known."""
+        if mode is Mode.LOCAL_ONLY:
+            self._on_cloud.clear()
+        self._mode, self._prefer = mode, prefer
 
     @property
     def on_cloud(self) -> bool:
@@ -109,6 +123,7 @@ class Router:
             budgeted=prices is not None,
             threshold=self._threshold(frame.camera),
             prompt=self._prefer is Prefer.LATENCY,
+            sparing=self._prefer is Prefer.COOL,
         )
         return _always_cloud(case) if self._mode is Mode.CLOUD_ONLY else self._weigh(case)
 
@@ -191,7 +206,7 @@ def _send(choice: Choice, case: Case) -> Decision | None:
     if not case.load.hedge_fits and not case.frame.waiting:
         now_s = case.link.now_s if case.load.local_free else None  # perhaps too late, but better than nothing
         return case.cloud(Reason.LOCAL_OVERLOADED, choice.rung, now_s, p=choice.p)
-    soon = choice.p < P_SURE or case.prompt
+    soon = (choice.p < P_SURE and not case.sparing) or case.prompt
     return case.cloud(Reason.P_OK, choice.rung, case.link.now_s if soon else case.hedge_s, p=choice.p)
 
 

@@ -21,6 +21,10 @@ class Notifier:
         """The agent does its work from now on."""
         self._send("READY=1")
 
+    def reloading(self, now_s: float) -> None:
+        """Another configuration is read, at a monotonic time, which systemd wants to know; then comes READY again."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now_s * 1e6:.0f}")
+
     def extend(self, seconds: float) -> None:
         """The start goes on: wait this much longer for the next word, however long it has taken."""
         self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}")

@@ -98,8 +98,19 @@ class Supervisor:
             _log.error("%s failed; this is a fault in the agent", loop.name, exc_info=error)
 
     def alive(self, stage: str) -> bool:
-        """Whether any loop of `stage` still runs."""
-        return any(self._threads[loop.name].is_alive() for s in self._stages if s.name == stage for loop in s.loops)
+        """Whether any loop of `stage` runs."""
+        return any(not self.ended(loop.name) for each in self._stages if each.name == stage for loop in each.loops)
+
+    def ended(self, loop: str) -> bool:
+        """Whether the thread of this name is no more, or never was: loops are started while others run already."""
+        thread = self._threads.get(loop)
+        return thread is None or not thread.is_alive()
+
+    @property
+    def begun(self) -> bool:
+        """Whether every loop has come round, has ended, or has failed once in a way that is tried again."""
+        names = [loop.name for stage in self._stages for loop in stage.loops]
+        return all(self._pulses[name].begun or name in self._troubles or self.ended(name) for name in names)
 
     def trouble(self, loop: str) -> str | None:
         """Why the loop of this name was last begun anew, in words; None: it never was."""
@@ -108,17 +119,19 @@ class Supervisor:
     def stuck(self) -> list[str]:
         """Names of loops that run but have not come round within their limit."""
         loops = [loop for stage in self._stages for loop in stage.loops]
-        names = [loop.name for loop in loops if self._threads[loop.name].is_alive() and self._is_stuck(loop)]
+        names = [loop.name for loop in loops if not self.ended(loop.name) and self._is_stuck(loop)]
         for name in names:
             self._damper.note(f"stuck {name}", f"{name} makes no progress; systemd will restart the agent")
         return names
 
     def _is_stuck(self, loop: Loop) -> bool:
-        return self._pulses[loop.name].age_s() > max(HANG_LIMIT_S, loop.longest_step_s)
+        return self._pulses[loop.name].is_late(max(HANG_LIMIT_S, loop.longest_step_s))
 
-    def stop(self) -> None:
-        """Stop the stages from the cameras to the sinks, each within its limit."""
+    def stop(self, only: str | None = None) -> None:
+        """Stop the stages from the cameras to the sinks, each within its limit; or `only` the one of this name."""
         for stage in reversed(self._stages):
+            if only not in (None, stage.name):
+                continue
             for loop in stage.loops:
                 self._pulses[loop.name].stopping.set()
             stage.on_stop()

@@ -15,18 +15,24 @@ OTHER_NAME: Final = frozenset({62, 64})
 """A host's name, or its address."""
 
 
-def tls_context(ca_file: Path | None, *, key: str) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None, *, key: str, verify: bool = True) -> ssl.SSLContext:
     """A client's context that trusts `ca_file`, or the system's CAs when it is None; errors call it `key`.
+
+    `verify` is false where the configuration says so in as many words: any certificate will do. `Config.notes` tells.
 
     Raises:
         ConfigError: `ca_file` cannot be read, or is no PEM file.
     """
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError as error:
         raise ConfigError(f"{key} {ca_file} holds no certificate in PEM form; name one that does") from error
     except OSError as error:
         raise ConfigError(f"{key} {ca_file} cannot be read: {error.strerror}; check path and rights") from error
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def distrust(error: ssl.SSLCertVerificationError, ca_file: Path | None, *, key: str, other_name: str) -> str:

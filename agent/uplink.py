@@ -134,7 +134,8 @@ class Upload:
         self._uplink = uplink
         self._cargo = cargo
         self._reading: Reading | None = None
-        self._error: EngineError | None = None
+        self._refused = False
+        self._processing_s: float | None = None
         self._receipt = uplink.budget.reserve(cargo.size_bytes)
         uplink.link.note_sent(self.key, size_bytes=cargo.size_bytes, now_s=uplink.clock.now(), due_s=cargo.due_s)
 
@@ -152,7 +153,9 @@ class Upload:
             self._uplink.note_outcome(YIELDED if self.yielded else error.cause.value)
             if not self.yielded:
                 link.note_failure(self.key, error, now_s=clock.now())
-            self._error = error
+            # Not the error itself: its traceback has this upload and its frame, which would wait for the collector.
+            self._refused = isinstance(error, EngineRefused) or error.cause in _UNBILLED
+            self._processing_s = error.processing_s
             raise
         now_s = clock.now()
         on_time = now_s <= self._cargo.due_s
@@ -168,13 +171,11 @@ class Upload:
     def end(self) -> None:
         """However it went, or if it was never carried: nothing of it is under way any more."""
         self._uplink.link.note_ended(self.key)
-        error = self._error
-        refused = isinstance(error, EngineRefused) or (error is not None and error.cause in _UNBILLED)
         self._uplink.budget.settle(
             self._receipt,
             metered_bytes=self._metered_bytes,
-            billed_s=None if error is None else error.processing_s,
-            billed=self._arrived and not refused,
+            billed_s=self._processing_s,
+            billed=self._arrived and not self._refused,
         )
 
     def _watch(self, reading: Reading) -> bool:

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -24,6 +25,7 @@ from real.broker import Broker  # noqa: E402 - the checkout goes first on the pa
 
 from agent import app, config, pipeline, pipelines  # noqa: E402
 from agent.flow import Frame, Result  # noqa: E402
+from agent.service import Service  # noqa: E402
 
 AGENT = """
 agent: bench
@@ -195,8 +197,8 @@ class Block:
 def main() -> None:
     folder, block_s = Path(sys.argv[1]), float(sys.argv[2])
     pipelines.Pipeline = Timed  # type: ignore[misc]
-    agent = app.build(config.load(folder / "agent.yaml"), base_dir=folder, state_dir=folder / "state")
-    app.run(agent, on_tick=Block(block_s).tick)
+    make = partial(app.build, base_dir=folder, state_dir=folder / "state")
+    Service(config.load(folder / "agent.yaml"), make, Block(block_s).tick).run()
 
 
 if __name__ == "__main__":

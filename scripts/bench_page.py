@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -31,6 +32,7 @@ sys.path.insert(0, str(REPOSITORY))
 from agent import app, config, document  # noqa: E402 - the checkout goes first on the path
 from agent.demo import free_port  # noqa: E402
 from agent.flow import Fate  # noqa: E402
+from agent.service import Service  # noqa: E402
 
 AGENT = """
 agent: bench
@@ -81,8 +83,9 @@ def audience(port: int) -> None:
 @contextlib.contextmanager
 def running(folder: Path, port: int, fps: float) -> Iterator[app.Agent]:
     text = AGENT.format(fps=fps or FLAT_OUT_FPS, port=port, folder=folder)
-    agent = app.build(config.validate(document.parse(text, name="bench")), base_dir=folder, state_dir=folder)
-    thread = threading.Thread(target=app.run, args=(agent,))
+    settings = config.validate(document.parse(text, name="bench"))
+    service = Service(settings, partial(app.build, base_dir=folder, state_dir=folder))
+    agent, thread = service.agent, threading.Thread(target=service.run)
     thread.start()
     try:
         while (newest := agent.pipelines[0].telemetry.status().newest) is None or newest.seq < 0:

@@ -114,8 +114,12 @@ stamp_of() {
     else
         content=$(sha256sum <"$1")
     fi
-    echo "${content%% *} $("$PYTHON" -V) extras:${EXTRAS:-none} system-packages:$(needs_system_packages && echo yes || echo no)"
+    content="${content%% *} $("$PYTHON" -V) plugins:$(plugins_of "$CONFIG_DIR" | xargs -rd '\n' sha256sum | sha256sum | cut -c1-12)"
+    echo "$content extras:${EXTRAS:-none} system-packages:$(needs_system_packages && echo yes || echo no)"
 }
+
+# Wheels of plugins, which every version gets: docs/plugins.md.
+plugins_of() { find "$1/plugins" -maxdepth 1 -name '*.whl' 2>/dev/null | sort || true; }
 
 # JetPack's TensorRT is made for the system's Python. Cameras need none of this: a reader with the system's Python serves.
 needs_system_packages() {
@@ -150,15 +154,18 @@ next_folder() {
 }
 
 build() {
-    local folder=$1 options=() index=()
+    local folder=$1 options=() index=() plugins
+    mapfile -t plugins < <(plugins_of "$CONFIG_DIR")
     ! needs_system_packages || options=(--system-site-packages)
     [ -z "$WHEELHOUSE" ] || index=(--no-index --find-links "$WHEELHOUSE")
     "$PYTHON" -m venv "${options[@]}" "$folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir "${index[@]}" \
-        "$SOURCE${EXTRAS:+[$EXTRAS]}" >&2 || {
+    mkdir "$folder/tmp" # Debian 13 has /tmp in memory, of which a small board has too little for all the wheels
+    TMPDIR=$folder/tmp "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir "${index[@]}" \
+        "$SOURCE${EXTRAS:+[$EXTRAS]}" "${plugins[@]}" >&2 || {
         rm -rf "$folder"
         fail "the new version could not be built; what runs here was not touched"
     }
+    rm -r "$folder/tmp"
     stamp_of "$SOURCE" >"$folder/vedette-installed" # last: without it the folder is a ruin
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from canary import lookout, no_secret_shows  # noqa: F401 - they are used by every test
 from hypothesis import settings
 
 settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing on a shared machine

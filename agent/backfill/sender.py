@@ -66,11 +66,13 @@ class Way:
     """Whether a live frame would use the wire if it were free."""
     fps: Callable[[], float]
     """Live frames a second."""
+    may_send: Callable[[], bool] = lambda: True
+    """Whether data may be spent on what nobody waits for."""
 
     def is_free(self, size_bytes: int, view: LinkView) -> bool:
         """Whether a picture of that size may be sent now."""
         limit = in_flight_limit(self.deadline_s, self.fps())
-        if not self.lane.opened.is_set() or self.wants_wire() or not lull.is_idle(view, limit):
+        if not self.lane.opened.is_set() or self.wants_wire() or not lull.is_idle(view, limit) or not self.may_send():
             return False
         return lull.is_good(size_bytes, view, self.deadline_s)
 
@@ -210,7 +212,7 @@ class Backfill:
         try:
             trip.outcome = trip.load.carry(trip.begun_s + GIVE_UP_S)
         except EngineError as error:
-            trip.error = error
+            trip.error = error.with_traceback(None)  # it has the trip, and both would wait for the collector
         except Exception as error:  # noqa: BLE001 - the lane job: a fault in an engine costs a picture, not the agent
             self._faults.note("fault", "a fault in the agent: " + "".join(format_exception(error)))
             trip.error = EngineBroken(f"{type(error).__name__}: {error}")

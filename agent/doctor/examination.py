@@ -12,7 +12,7 @@ from agent import check, imaging
 from agent.check import Finding
 from agent.clock import SystemClock
 from agent.config import Config
-from agent.doctor import heat, medium, memory, names, permissions, storage, system, timekeeping, unit, versions
+from agent.doctor import afar, heat, medium, memory, names, permissions, storage, system, timekeeping, unit, versions
 from agent.doctor.finding import doubt
 from agent.doctor.machine import Interpreter, Machine, answer
 from agent.doctor.subject import Subject
@@ -66,6 +66,7 @@ def examinations(patient: Patient, progress: Callable[[str], None]) -> Iterator[
     if not patient.may_all:
         yield Examination("rights", _not_root)
     else:
+        yield Examination(afar.PART, partial(afar.findings, patient.config, patient.state_dir))
         limit_s = _LIMIT_S + medium.LIMIT_S * len(subject.folders)
         yield Examination("disk", partial(storage.findings, machine, subject.folders, medium.measured), limit_s)
     for host in subject.hosts:

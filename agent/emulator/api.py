@@ -27,13 +27,14 @@ from agent.clock import Clock
 from agent.emulator import faults, json_requests, query, replies
 from agent.emulator.dataset import Dataset
 from agent.emulator.flavour import Flavour
-from agent.emulator.gateway import App, Faulty, Gate, Proxy, RateLimit, Receive, Scope, Send, answer, key_outside
+from agent.emulator.gateway import Faulty, Gate, Proxy, RateLimit, answer, key_outside
 from agent.emulator.keys import KeyRing
 from agent.emulator.link import Link
 from agent.emulator.model import HostedModel, Served
 from agent.emulator.platform import FILES, Platform
 from agent.emulator.schedule import Player
 from agent.errors import ConfigError
+from agent.web import App, Receive, Scope, Send
 
 _DATA_URL = re.compile(rb"^data:image/[\w.+-]+;base64,")
 _BLANKS = b" \t\r\n"

@@ -7,20 +7,13 @@ import asyncio
 import json
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
 from agent.clock import Clock
 from agent.emulator import replies
 from agent.emulator.faults import Fault, FaultBox, Kind, Target, Wire
 from agent.emulator.keys import KeyRing, bearer
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+from agent.web import App, Message, Receive, Scope, Send
 
 OPEN_PATHS = ("/", "/docs", "/info", "/healthz", "/readiness", "/openapi.json", "/metrics", "/model/registry")
 """No key is needed for these."""

@@ -17,10 +17,11 @@ from urllib.parse import parse_qs
 from agent import plugins
 from agent.clock import Clock
 from agent.emulator import replies
-from agent.emulator.gateway import Receive, Scope, Send, answer, header
+from agent.emulator.gateway import answer, header
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.ports import Card, Context, Described
+from agent.web import Receive, Scope, Send
 
 FILES: Final = "/weights"
 """Under this path the files lie; who has an address needs no key."""
@@ -28,6 +29,8 @@ _RANGE: Final = re.compile(r"bytes=(\d+)-")
 _PIECE_BYTES: Final = 65_536
 _REFUSED: Final = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>'
 _TYPES: Final = {"break_after_bytes": int, "times": int, "status": int, "ranges": bool, "expires_s": float}
+_MAY_BE_NONE: Final = ("break_after_bytes", "times", "status")
+"""Where null turns it off."""
 _PACKAGE: Final = "emulated-onnx"
 
 
@@ -115,6 +118,8 @@ class Platform:
             kind = _TYPES.get(name)
             if kind is None:
                 raise ConfigError(f"downloads have no {name}; they have {', '.join(_TYPES)}")
+            if value is None and name in _MAY_BE_NONE:
+                continue
             if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
                 raise ConfigError(f"{name} of downloads is {value!r}; give a {kind.__name__}")
         self._weather = replace(Weather(), **values)  # type: ignore[arg-type] # checked above

@@ -1,7 +1,6 @@
 """The emulator as one thing: the event loop that runs the API and the link.
 
-State is owned by that event loop: the main thread's under `serve`, a thread of its own under `background`. The only
-file that imports uvicorn.
+State is owned by that event loop: the main thread's under `serve`, a thread of its own under `background`.
 """
 
 import asyncio
@@ -12,8 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from agent import web
 from agent.clock import Clock
 from agent.emulator import platform
 from agent.emulator.dataset import Dataset
@@ -24,11 +23,7 @@ from agent.emulator.schedule import Player
 from agent.emulator.settings import LOOPBACK, EmulatorSettings, is_loopback
 from agent.errors import ConfigError
 from agent.ports import Context, Engine
-
-if TYPE_CHECKING:
-    import uvicorn
-
-    from agent.emulator.gateway import App
+from agent.web import App
 
 _log = logging.getLogger(__name__)
 _KEEP_ALIVE_S = 75
@@ -56,12 +51,12 @@ class Emulator:
     @property
     def url(self) -> str:
         """Where clients go, once it runs."""
-        return _url(self.settings.host, self._port)
+        return web.url(self.settings.host, self._port)
 
     @property
     def control_url(self) -> str:
         """The port behind the link: /emulator answers here even in an outage."""
-        return _url(LOOPBACK, self._control_port)
+        return web.url(LOOPBACK, self._control_port)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Serve from the call of `ready` until `stop` is set; open connections are then reset.
@@ -74,12 +69,12 @@ class Emulator:
             self._model.open()
             with _bound(LOOPBACK, self.settings.control_port) as listener:
                 self._control_port = listener.getsockname()[1]
-                web = _web_server(self._app())
-                serving = asyncio.get_running_loop().create_task(web.serve(sockets=[listener]))
+                server = web.server(self._app(), timeout_keep_alive=_KEEP_ALIVE_S)
+                serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
                 try:
                     await self._run_link(serving, stop, ready)
                 finally:
-                    web.should_exit = True
+                    server.should_exit = True
                     await serving
         finally:
             self._model.close()
@@ -100,7 +95,7 @@ class Emulator:
             self._player.stop()
             await self._link.close()
 
-    def _app(self) -> "App":
+    def _app(self) -> App:
         from agent.emulator import api
 
         settings = self.settings
@@ -163,49 +158,13 @@ class Emulator:
                 begun.set_exception(error)
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def _no_address(host: str, port: int, error: OSError) -> ConfigError:
     return ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another port, or 0 for any")
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    # asyncio switches Nagle's algorithm off only where the protocol is named; else each answer waits 40 ms.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    """Raises ConfigError."""
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen()
+        return web.listening(host, port)
     except OSError as error:
-        listener.close()
         raise _no_address(host, port, error) from error
-    return listener
-
-
-def _web_server(app: "App") -> "uvicorn.Server":
-    import uvicorn
-
-    class Quiet(uvicorn.Server):
-        """Leaves the signals to the emulator."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    return Quiet(
-        uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",  # an answer broken off on purpose is no error
-            access_log=False,
-            proxy_headers=False,  # the client's port tells the link's connections apart
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=0,  # the link has reset its connections: nobody waits for an answer
-        )
-    )

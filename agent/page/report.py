@@ -6,7 +6,7 @@ from typing import Any
 import agent
 from agent.courier import Courier
 from agent.flow import Prices, Result
-from agent.health import report_of_camera, report_of_link, report_of_outbox
+from agent.health import report_of_camera, report_of_controls, report_of_link, report_of_outbox
 from agent.metrics import breaker
 from agent.pipeline import Pipeline
 from agent.readiness import Condition, Watched
@@ -40,6 +40,7 @@ def of_everything(watched: Watched, condition: Condition, *, uptime_s: float) ->
         "link": None if uplink is None else _link(uplink, clock.now()),
         "budget": None if uplink is None else _budget(uplink, clock.now()),
         "outboxes": {courier.name: _sink(courier) for courier in watched.couriers},
+        "controls": report_of_controls(watched.controls),
         "heat": {"celsius": heat.celsius, "throttled": heat.throttled},
     }
 

@@ -21,10 +21,11 @@ from agent.clock import Clock
 from agent.metrics import Metrics
 from agent.page import report
 from agent.page.gallery import Gallery
-from agent.page.gate import App, inline_policy
+from agent.page.gate import inline_policy
 from agent.page.rounds import Bulletin, Rounds
 from agent.page.studio import Studio
 from agent.readiness import Readiness, Watched
+from agent.web import App
 
 MOST_VIEWERS: Final = 8
 """Live pictures under way at once."""

@@ -115,6 +115,7 @@ class Product(Policy):
         self._slot = None
         if self._waiting is not None:
             self._waiting.held_until_s = min(self._waiting.held_until_s, self.world.now_s)
+            self.world.worker.hurry([self._waiting.seq])
             self._waiting = None
         shot.wanted = Route.CLOUD if self._router.on_cloud else Route.LOCAL
         shot.reason, shot.p = decision.reason.value, decision.p

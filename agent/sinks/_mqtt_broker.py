@@ -1,4 +1,4 @@
-"""Where an MQTT sink connects, and as whom. No state."""
+"""Where an MQTT connection leads, and as whom. No state."""
 
 import ssl
 from dataclasses import dataclass, field
@@ -25,3 +25,7 @@ class Broker:
     keepalive_s: int
     connect_timeout_s: float
     """For TCP and for TLS, each."""
+    inbox: int = 1
+    """Messages on a subscribed topic that wait to be heard; with more, the oldest gives way."""
+    largest_inbound_bytes: int | None = None
+    """MQTT 5: a larger packet is not sent to us. None: as large as MQTT allows."""

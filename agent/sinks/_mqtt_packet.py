@@ -9,6 +9,7 @@ from typing import Final
 
 _MESSAGE_EXPIRY_INTERVAL: Final = 0x02
 _CONTENT_TYPE: Final = 0x03
+_CORRELATION_DATA: Final = 0x09
 _USER_PROPERTY: Final = 0x26
 _LENGTH_BITS: Final = 7
 _SCHEMA: Final = re.compile(rb'\{\s*"schema"\s*:\s*"([^"\\]{1,200})"')
@@ -26,6 +27,21 @@ class Message:
     retain: bool = False
     id: str | None = None
     """Of the delivery; a message without one never expires."""
+    correlation: bytes = b""
+    """Of the request that it answers, as that gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A message on a topic that was subscribed."""
+
+    topic: str
+    body: bytes = field(repr=False)
+    response_topic: str = ""
+    """MQTT 5: where an answer is wanted."""
+    correlation: bytes = b""
+    retained: bool = False
+    """It was said before this connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,8 @@ class Stamp:
             listed += _pair(_USER_PROPERTY, b"schema", schema[1])
         if body.startswith((b"{", b"[")):
             listed += _JSON
+        if message.correlation:
+            listed += bytes([_CORRELATION_DATA]) + _text(message.correlation)
         return Properties(_variable_length(len(listed)) + listed)
 
 

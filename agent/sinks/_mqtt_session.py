@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from agent.clock import Clock
 from agent.sinks._mqtt_broker import Broker
-from agent.sinks._mqtt_packet import Message, Properties, Stamp
+from agent.sinks._mqtt_packet import Message, News, Properties, Stamp
 from agent.sinks._mqtt_words import UNSPECIFIED, NoWebsocket, Reason
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Session:
         self._network: threading.Thread | None = None
         self._ended = False
         self._acks: deque[tuple[int, Reason]] = deque()
-        self._news: deque[bytes] = deque(maxlen=1)
+        self._news: deque[News] = deque(maxlen=broker.inbox)
         self._denials: deque[Reason] = deque(maxlen=1)
         self.answer: Reason | None = None
         """To CONNECT."""
@@ -103,8 +103,11 @@ class Session:
             self._denials.append(answer)
 
     def _on_message(self, _client: "Client", _data: object, message: "MQTTMessage") -> None:
-        if not message.retain:  # what was retained was said before this connection, and has been acted on by it
-            self._news.append(bytes(message.payload))
+        told = message.properties
+        response_topic, correlation = getattr(told, "ResponseTopic", ""), getattr(told, "CorrelationData", b"")
+        retained = bool(message.retain)
+        self._news.append(News(message.topic, bytes(message.payload), response_topic, correlation, retained))
+        self._heard.set()
 
     def _on_disconnect(
         self,
@@ -128,7 +131,7 @@ class Session:
         """Send CONNECT and start the network thread; `answer` comes later. Raises OSError or UnicodeError."""
         broker = self._broker
         # A publisher has nothing to come back to at the broker: what was not acknowledged waits in the outbox.
-        settings: dict[str, Any] = {"clean_start": True} if self.version == "5" else {}
+        settings = {} if self.version != "5" else {"clean_start": True, "properties": _limits(broker)}
         self._client.connect(broker.host, broker.port, keepalive=broker.keepalive_s, **settings)
         self._client.loop_start()
 
@@ -150,9 +153,13 @@ class Session:
         while self._acks:
             yield self._acks.popleft()
 
-    def news(self) -> bytes | None:
-        """The newest message on the topic that was subscribed, if any came since the last call."""
-        return self._news.pop() if self._news else None
+    def news(self) -> News | None:
+        """The oldest message on the topic that was subscribed, of those that came since and did not give way."""
+        return self._news.popleft() if self._news else None
+
+    def wait_for_news(self, timeout_s: float) -> None:
+        """Until there is some, the connection has ended or `timeout_s` have passed."""
+        self.wait(lambda: bool(self._news), timeout_s)
 
     def denial(self) -> Reason | None:
         """Why the broker does not let us hear of that topic; once."""
@@ -251,6 +258,17 @@ def _client(broker: Broker, version: Version) -> Any:  # noqa: ANN401 - see _cli
     if broker.tls is not None:
         client.tls_set_context(broker.tls)
     return client
+
+
+def _limits(broker: Broker) -> "PahoProperties | None":
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties as PahoProperties
+
+    if broker.largest_inbound_bytes is None:
+        return None
+    properties = PahoProperties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.MaximumPacketSize = broker.largest_inbound_bytes
+    return properties
 
 
 def _will_properties(broker: Broker, version: Version) -> "PahoProperties | None":

@@ -40,10 +40,7 @@ class _ClosingSocket(ssl.SSLSocket):
 
 def broker_context(security: Security) -> ssl.SSLContext:
     """The context of a connection. Raises ConfigError: a file cannot be read or used."""
-    context = tls_context(security.ca_file, key="tls.ca_file")
-    if not security.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    context = tls_context(security.ca_file, key="tls.ca_file", verify=security.verify)
     context.minimum_version = _VERSIONS[security.min_version]
     context.sslsocket_class = _ClosingSocket
     if security.certificate is not None:

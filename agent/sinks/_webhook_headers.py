@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+from agent import logs
 from agent.errors import ConfigError
 from agent.options import Secret
 
@@ -13,6 +14,8 @@ _VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
 """A header's name and value (RFC 9110, sections 5.1 and 5.5), the latter in ASCII."""
 _OURS: Final = re.compile(r"webhook-.*|content-(type|length|encoding)|host|connection|transfer-encoding", re.IGNORECASE)
 _SECRET_NAME: Final = re.compile(r"authorization|cookie|key|token|secret|password|signature", re.IGNORECASE)
+_LIKE_A_TOKEN: Final = 8
+"""A part of a path with so many letters may be one."""
 
 
 def mistake_in(name: str, value: object) -> str | None:
@@ -31,6 +34,8 @@ def mistake_in(name: str, value: object) -> str | None:
 def value_of(name: str, value: str | Secret, base_dir: Path) -> str:
     """The value of a header, past any reference. Raises ConfigError: where it should be is none."""
     text = value.reveal(base_dir) if isinstance(value, Secret) else value
+    if isinstance(value, Secret):  # of `Bearer TOKEN` a receiver repeats the token alone
+        logs.hide(text.partition(" ")[2].strip())
     if not _VALUE.fullmatch(text):
         raise ConfigError(f"what {value} holds cannot be the header {name}; put plain ASCII there, in one line")
     return text
@@ -44,4 +49,7 @@ def host_of(url: str) -> str:
 def never_said(url: str, headers: dict[str, str]) -> tuple[str, ...]:
     """What no sentence may repeat, even where the receiver's answer does."""
     parts = urlsplit(url)
-    return tuple(text for text in (url, parts.query, parts.path, unquote(parts.path), *headers.values()) if text[1:])
+    pieces = [piece for piece in parts.path.split("/") if len(piece) >= _LIKE_A_TOKEN]
+    pieces += [value for _, value in parse_qsl(parts.query)]
+    texts = (url, parts.query, parts.path, unquote(parts.path), *pieces, *headers.values())
+    return tuple(sorted({text for text in texts if text[1:]}, key=len, reverse=True))

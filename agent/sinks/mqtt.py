@@ -219,8 +219,8 @@ class Mqtt:
     def __init__(self, options: Options, context: Context) -> None:
         self._options = options
         self._context = context
-        self._where = _where(options)
-        self._topics = Topics(options.topic_prefix or f"vedette/{level(context.agent)}")
+        self._where = where_of(options)
+        self._topics = topics_of(options, context)
         self._stamp = Stamp(options.user_properties, options.message_expiry_s)
         self._dialer = Dialer(options.protocol, context.clock)
         self._announcer = _announcer(options, context, self._topics)
@@ -231,7 +231,7 @@ class Mqtt:
     def open(self) -> None:
         """Connect and, unless on trial, say "online". Raises SinkUnavailable, ConfigError (password, files of tls)."""
         with self._noting_failure():
-            broker = _broker(self._options, self._context, self._topics)
+            broker = broker_of(self._options, self._context)
             session = self._dialer.dial(broker, self._where)
             post = self._post = Post(session, self._stamp, self._refusals, self._context.clock)
             if self._context.trial:
@@ -281,7 +281,9 @@ class Mqtt:
             return []
         if (denial := post.session.denial()) is not None:
             self._refusals.note_birth(denial, self._announcer.birth_topic)
-        self._announcer.hear(post.session.news())
+        news = post.session.news()
+        # what was retained was said before this connection, and has been acted on by it
+        self._announcer.hear(None if news is None or news.retained else news.body)
         message = self._announcer.due()
         return [] if message is None else [message]
 
@@ -321,7 +323,8 @@ class Mqtt:
         return f"<Mqtt {self._where} {state}, {0 if post is None else len(post)} not acknowledged>"
 
 
-def _where(options: Options) -> words.Where:
+def where_of(options: Options) -> words.Where:
+    """The broker as messages name it."""
     tls = options.tls
     return words.Where(
         address=f"{options.host}:{options.broker_port}",
@@ -333,7 +336,13 @@ def _where(options: Options) -> words.Where:
     )
 
 
-def _broker(options: Options, context: Context, topics: Topics) -> Broker:
+def topics_of(options: Options, context: Context) -> Topics:
+    """The topics below its prefix."""
+    return Topics(options.topic_prefix or f"vedette/{level(context.agent)}")
+
+
+def broker_of(options: Options, context: Context) -> Broker:
+    """Where to connect, and as whom. Raises ConfigError: a password or a file of tls cannot be had."""
     client_id = options.client_id or f"vedette-{context.agent}"
     return Broker(
         host=options.host,
@@ -343,7 +352,7 @@ def _broker(options: Options, context: Context, topics: Topics) -> Broker:
         password=options.password.reveal(context.base_dir) if options.password else None,
         tls=broker_context(_security(options.tls, context.base_dir)) if options.tls else None,
         websocket_path=options.websockets.path if options.websockets else None,
-        will_topic=None if context.trial else topics.available,
+        will_topic=None if context.trial else topics_of(options, context).available,
         user_properties=options.user_properties,
         in_flight=options.in_flight,
         keepalive_s=options.keepalive_s,

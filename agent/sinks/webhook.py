@@ -221,9 +221,10 @@ class Webhook:
         """What the receiver says about it, for the end of a sentence."""
         if words.is_page(reply):
             return ""
-        text = " ".join(reply.body.decode("utf-8", "replace").split())
+        text = reply.body.decode("utf-8", "replace")
         for hidden in self._unsaid:
             text = text.replace(hidden, "***")
+        text = " ".join(logs.redact(text).split())
         return f"; it says: {text[:_SAID_LETTERS]}" if text else ""
 
     def _note(self, refusals: dict[str, Reply]) -> None:
@@ -272,11 +273,8 @@ def _address(url: HttpUrl | Secret, base_dir: Path) -> str:
 
 def _tls(options: Options, base_dir: Path) -> ssl.SSLContext:
     """Raises ConfigError."""
-    context = tls_context(base_dir / options.ca_file if options.ca_file else None, key="ca_file")
-    if not options.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    ca_file = base_dir / options.ca_file if options.ca_file else None
+    return tls_context(ca_file, key="ca_file", verify=options.verify)
 
 
 def build(options: Options, context: Context) -> Sink:

@@ -150,7 +150,7 @@ def _translated(error: Exception, name: str, *, anonymous: bool = False) -> Sour
         return SourceBroken(f"{name}: the camera has no such stream; check the path in its address")
     if isinstance(error, av.error.HTTPError | av.error.HTTPClientError):
         return SourceBroken(f"{name}: the camera answers with an error ({_said(error)}); look at its own page")
-    if isinstance(error, av.error.InvalidDataError | av.error.LookupError):
+    if isinstance(error, av.error.InvalidDataError | av.error.LookupError | av.error.ArgumentError):
         return SourceBroken(f"{name} sends nothing that can be decoded ({_said(error)}); does it serve video there?")
     return SourceLost(f"{name}: the connection failed ({_said(error)}); {_advice(error, name)}")
 
@@ -158,7 +158,7 @@ def _translated(error: Exception, name: str, *, anonymous: bool = False) -> Sour
 def _advice(error: Exception, name: str) -> str:
     """What a person may look at."""
     if getattr(error, "errno", None) in (errno.EIO, None) and name.startswith(("rtsps:", "https:")):
-        return "is its certificate to be trusted (ca_file)?"
+        return "is its certificate to be trusted (ca_file)? Redirections are not followed from https"
     if getattr(error, "errno", None) == errno.EIO:  # FFmpeg's word for a name that nobody knows, among others
         return "are the host's name, DNS and the network right?"
     return "is the camera switched on?"

@@ -6,7 +6,8 @@ One that refuses the password is tried once a minute. Try it without a camera: a
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -22,6 +23,14 @@ class Options(AddressOptions):
     url: str = Field(description="http://HOST/PATH or https://HOST/PATH, without user and password")
 
 
+_PICTURES_ALONE: Final = {"format_whitelist": "mpjpeg,mjpeg,jpeg_pipe,flv,mpegts"}
+"""FFmpeg goes by what comes: a camera could send a playlist, and have this device ask for addresses near it."""
+_ENCRYPTED: Final = {"max_redirects": "0"}
+"""A redirection may lead to where no certificate is asked for."""
+
+
 def build(options: Options, context: Context) -> Source:
     """The plugin's entry."""
-    return camera(options, context, {"analyzeduration": "1", "fpsprobesize": "0"})
+    encrypted = urlsplit(options.url).scheme.lower() == "https"
+    extra = {"analyzeduration": "1", "fpsprobesize": "0", **_PICTURES_ALONE, **(_ENCRYPTED if encrypted else {})}
+    return camera(options, context, extra)

@@ -1,5 +1,7 @@
 """Which pictures of a camera become frames, and how: by the hour, by their number, by what moves, behind its masks.
 
+Somebody may want it otherwise for now: none at all, or fewer (agent/controls.py).
+
 While the machine's clock has never been known to be right, as on a Pi that was off and has no network yet, a schedule
 is not followed: a burglar missed is worse than a frame too many. One that was right goes on well enough, though the
 kernel doubts it after nine hours without the network. Owner: the camera's thread.
@@ -9,6 +11,7 @@ import logging
 from enum import Enum
 
 from agent.clock import Clock
+from agent.controls import Controls
 from agent.flow import Pixels
 from agent.view.hours import Hours
 from agent.view.motion import MotionGate
@@ -40,6 +43,9 @@ class Shutter:
         trust_clock: bool = False,
     ) -> None:
         """Without any of them every picture is a frame, as it is. `trust_clock`: the wall time is right in any case."""
+        self.closed_why = ""
+        """Why the camera is not used now."""
+        self._controls, self._camera = Controls(), ""
         self._view = view
         self._fps = fps
         self._pace = Pace(fps)
@@ -50,9 +56,26 @@ class Shutter:
         self._told = False
         self._second: int | None = None
         self._open = True
+        self._period_fps = fps
+
+    def heed(self, controls: Controls, camera: str) -> None:
+        """From now on `controls` may pause this camera, or want fewer frames of it. Before its thread runs."""
+        self._controls, self._camera = controls, camera
 
     def open_now(self, clock: Clock) -> bool:
-        """Whether this is an hour in which the camera is used."""
+        """Whether the camera is used now."""
+        paused_by = self._controls.paused_by(self._camera)
+        if paused_by:
+            self.closed_why = f"paused, by {' and '.join(paused_by)}"
+            return False
+        in_hours = self._in_hours(clock)
+        self.closed_why = "" if in_hours else "outside its schedule"
+        limits = [fps for fps in (self._period_fps, self._controls.most_fps(self._camera)) if fps is not None]
+        self._set_pace(min(limits, default=None))
+        return in_hours
+
+    def _in_hours(self, clock: Clock) -> bool:
+        """Whether this is an hour in which it is used; if so, the pace of that hour is noted."""
         if self._hours is None:
             return True
         self._clock_known = self._clock_known or clock.synchronized()
@@ -68,7 +91,7 @@ class Shutter:
         if int(wall_s) != self._second:
             self._second = int(wall_s)
             period = self._hours.now(wall_s)
-            self._set_pace(self._fps if period is None or period.fps is None else period.fps)
+            self._period_fps = self._fps if period is None or period.fps is None else period.fps
             self._open = period is not None
         return self._open
 

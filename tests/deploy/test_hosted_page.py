@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from canary import secret
 from unit.emulator_engine import emulating
 
 from agent import check, config, document
@@ -28,8 +29,8 @@ def test_the_page_shows_every_flavour() -> None:
 def test_an_engine_at_a_server_on_this_machine_answers_the_probe(
     engine: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ROBOFLOW_API_KEY", "emulator-key")
-    with emulating(api=Flavour(engine.get("api", "v2")), keys=keys.parse(["emulator-key"])) as emulator:
+    monkeypatch.setenv("ROBOFLOW_API_KEY", secret("emulator-key"))
+    with emulating(api=Flavour(engine.get("api", "v2")), keys=keys.parse([secret("emulator-key")])) as emulator:
         shown = {**AROUND, "engines": {"cloud": engine | {"url": emulator.url}}}
         settings = config.validate(document.parse(yaml.safe_dump(shown), name="page"))
         findings = {each.part: each for each in check.probe(settings, base_dir=tmp_path, state_dir=tmp_path)}

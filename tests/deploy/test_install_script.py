@@ -102,6 +102,20 @@ def test_what_an_installation_is_made_of_has_one_stamp(tmp_path: Path) -> None:
     assert first != call(stamp, wheel, "")
 
 
+def test_a_plugins_wheel_is_part_of_what_is_installed(tmp_path: Path) -> None:
+    source, wheel = tmp_path / "vedette-1-py3-none-any.whl", tmp_path / "plugins" / "vedette_loud-1-py3-none-any.whl"
+    source.write_bytes(b"one")
+    wheel.parent.mkdir()
+    python = tmp_path / "python"  # makes a virtual environment with itself in it, and prints what else it is asked
+    python.write_text('#!/bin/sh\n[ "$2" != venv ] && echo "$@" || install -D "$0" "$3/bin/python"\n')
+    python.chmod(0o755)
+    given = "PYTHON=$1/python SOURCE=$1/vedette-1-py3-none-any.whl CONFIG_DIR=$1 EXTRAS= WHEELHOUSE=;"
+    without = call(f'{given} stamp_of "$SOURCE"; #', tmp_path)
+    wheel.write_bytes(b"plugin")
+    assert call(f'{given} stamp_of "$SOURCE"; #', tmp_path) != without
+    assert f" {source} {wheel}" in call(f'{given} build "$1/new"; #', tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -30,12 +30,15 @@ ABOVE_THE_CORE = {
     "config",
     "plugins",
     "mistakes",
+    "service",
+    "reload",
 }
 ABOVE_THE_CORE |= {"backlog", "bench", "explain", "model", "chart", "history", "backfilling", "rollouts", "outboxes"}
+ABOVE_THE_CORE |= {"remotes", "remote_options", "snapshot_options", "caring", "clerk", "applied"}
 ABOVE_THE_CORE |= {"pages", "page_options", "pipelines", "metrics"}
-CORE_PACKAGES = {"backfill", "isolation", "rollout", "snapshots", "tracking", "view"}
+CORE_PACKAGES = {"backfill", "care", "isolation", "rollout", "snapshots", "tracking", "view"}
 BESIDE_THE_CORE = {"camera_options", "tracking_options", "rollout_options", "imaging", "canvas", "options", "document"}
-BESIDE_THE_CORE |= {"package", "sdnotify", "trust"}
+BESIDE_THE_CORE |= {"package", "sdnotify", "signals", "trust", "care_options", "web"}
 """Each the home of a library or of a system's interface."""
 
 
@@ -51,9 +54,15 @@ _DECLARES = (
     "agent/options.py",
     "agent/config.py",
     "agent/camera_options.py",
+    "agent/care_options.py",
     "agent/tracking_options.py",
     "agent/rollout_options.py",
     "agent/page_options.py",
+    "agent/remote_options.py",
+    "agent/snapshot_options.py",
+    "agent/remote/client.py",
+    "agent/remote/command.py",
+    "agent/remote/commands/*.py",
     "agent/package.py",
     "agent/engines/_local.py",  # those that every on-device engine has
     "agent/sinks/_file_options.py",  # those that every sink with a file has
@@ -87,7 +96,6 @@ _TALKS_HTTP = ("agent/engines/_http.py", "agent/sinks/_webhook_http.py")
 given up and metered byte by byte; a webhook only needs its deadline. Downloads, which have no deadline and go on where
 they ended, use httpx as it is."""
 _SERVES = ("agent/emulator/api.py", "agent/page/site.py")
-_SERVES_AT = ("agent/emulator/server.py", "agent/page/server.py")
 """Two homes: the emulator plays another's server, faults included, and the page is the agent's own."""
 HOMES = {
     "ai_edge_litert": Home(("agent/engines/tflite.py",), "ai-edge-litert"),
@@ -108,7 +116,7 @@ HOMES = {
     "starlette": Home(_SERVES, "starlette"),
     "tensorrt": Home(("agent/engines/_tensorrt_library.py",), None),
     "tflite_runtime": Home(("agent/engines/tflite.py",), "tflite-runtime"),
-    "uvicorn": Home(_SERVES_AT, "uvicorn"),
+    "uvicorn": Home(("agent/web.py",), "uvicorn"),
     "yaml": Home(("agent/document.py",), "pyyaml"),
 }
 

@@ -19,7 +19,10 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("*/*.md")])
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 AROUND: dict[str, Any] = {
     "cameras": [{"name": "cam", "source": {"type": "synthetic"}}],
-    "engines": {"local": {"type": "tflite", "model": "shapes"}},
+    "engines": {
+        "local": {"type": "tflite", "model": "shapes"},
+        "cloud": {"type": "roboflow", "model": "coco/7", "api_key": {"env": "KEY"}},
+    },
     "sinks": [{"type": "stdout"}],
 }
 """What a page's excerpt needs around it to be a whole configuration."""
@@ -38,7 +41,7 @@ def test_every_configuration_shown_is_accepted(page: str, text: str) -> None:
 
 
 def test_the_scripts_that_are_named_exist_and_can_be_run() -> None:
-    named = set(re.findall(r"\bscripts/[a-z_-]+(?:\.(?:py|sh|txt))?", " ".join(page.read_text() for page in PAGES)))
+    named = set(re.findall(r"\bscripts/[a-z0-9_-]+(?:\.(?:py|sh|txt))?", " ".join(page.read_text() for page in PAGES)))
     assert {"scripts/try", "scripts/test"} <= named
     assert [name for name in sorted(named) if not (REPOSITORY / name).is_file()] == []
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import app, supervisor
+from agent import app, service, supervisor
 
 SHIPPED = Path(__file__).parents[2] / "systemd"
 UNIT = SHIPPED / "vedette.service"
@@ -85,13 +85,13 @@ def test_the_exposure_is_two_at_most(tmp_path: Path, drop_in: Path | None) -> No
 def test_all_stages_of_a_stop_fit_into_the_time_systemd_gives() -> None:
     stages = {name: value for name, value in vars(app).items() if name.endswith("_STOP_S")}
     assert len(stages) >= 5
-    longest_s = sum(stages.values()) + app._TICK_S
+    longest_s = sum(stages.values()) + service.TICK_S
     assert longest_s + MARGIN_S <= seconds("TimeoutStopSec")
 
 
 def test_the_watchdog_is_slower_than_the_agent_at_seeing_a_hang_and_not_by_much() -> None:
     assert supervisor.HANG_LIMIT_S < seconds("WatchdogSec") <= 2 * supervisor.HANG_LIMIT_S
-    assert seconds("WatchdogSec") > 20 * app._TICK_S, "some late pings must not end a healthy agent"
+    assert seconds("WatchdogSec") > 20 * service.TICK_S, "some late pings must not end a healthy agent"
 
 
 def test_a_wrong_configuration_waits_for_a_person_and_everything_else_is_started_again() -> None:

@@ -72,7 +72,8 @@ class Flaps:
             "restarted with persistence": lambda: self._end(draw, self._kept),
         }
         begin[kind]()
-        return {"suspended": self.broker.resume, "taken over": self._give_back}.get(kind, self._come_back)
+        end = {"suspended": self.broker.resume, "taken over": self._give_back, "expired": self._renew}
+        return end.get(kind, self._come_back)
 
     def _come_back(self) -> None:
         """The receiver is there before the agent may be."""
@@ -101,6 +102,12 @@ class Flaps:
         self.broker.start()
         self.gate.listen()
         self._rival = None
+
+    def _renew(self) -> None:
+        """The good certificate again, which the broker takes up when it starts."""
+        self.gate.refuse()
+        self.broker.stop()
+        self._come_back()
 
     def _take_over(self) -> None:
         """Another client with the agent's id, which comes back whenever it is thrown off."""

@@ -59,7 +59,8 @@ class Receiver:
         for file in self._files:
             for line in file.read_text().split("\n")[:-1]:
                 message = json.loads(line)
-                session += message["payload"] == "online" and not message["retain"]
+                is_ours = message["topic"].endswith("/available")  # cameras say "online", too
+                session += is_ours and message["payload"] == "online" and not message["retain"]
                 if message["topic"].endswith("/results"):
                     body = message["payload"].encode()
                     found.append(Receipt(json.loads(body)["id"], checksum(body), session))

@@ -47,7 +47,7 @@ from agent.lanes import Lane
 from agent.pipeline import Pipeline, Shared
 from agent.ports import CloudEngine, Watch
 from agent.record import Identity
-from agent.router import Mode, Router
+from agent.router import Mode, Prefer, Router
 
 DEADLINE_S = 0.5
 
@@ -254,6 +254,19 @@ def test_nothing_is_sent_while_a_live_frame_needs_the_wire_or_the_link_is_bad(
     hinder()
     assert not it.turn(), name
     assert it.corrections == []
+
+
+def test_nothing_is_sent_while_data_is_dear_or_frames_are_to_stay_here(tmp_path: Path, clock: FakeClock) -> None:
+    site = Site(tmp_path, InstantCloud(clock, width=6), clock)
+    site.keep_frames(1)
+    for by, mode, prefer in (("data", None, Prefer.COST), ("remote", Mode.LOCAL_ONLY, None)):
+        site.shared.controls.steer(mode, prefer, by=by)
+        site.link_is_good()
+        site.backfill.step()
+        assert site.uplink.link.view(clock.now()).in_flight == 0
+        site.shared.controls.release(by=by)
+    site.backfill.step()
+    assert site.uplink.link.view(clock.now()).in_flight == 1
 
 
 def test_one_picture_is_under_way_at_a_time(tmp_path: Path, clock: FakeClock) -> None:

@@ -12,8 +12,8 @@ from types import TracebackType
 
 import numpy as np
 import pytest
-from broker import free_port
 from numpy.typing import NDArray
+from real.broker import free_port
 
 _SERVER = Path(__file__).with_name("rtsp_server.py")
 _PYTHON = "/usr/bin/python3"

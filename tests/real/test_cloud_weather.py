@@ -6,17 +6,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from canary import secret
 from real.agent_process import environment, records
 
 from agent import app, config, document
 from agent.clock import SystemClock
 from agent.demo import free_port
 from agent.flow import Fate
+from agent.service import Service
 
 pytestmark = pytest.mark.alone
 
@@ -45,10 +48,11 @@ class Cloud:
         self.port = free_port()
         self._control_port = free_port()
         self._folder = folder
+        (folder / "key").write_text(secret())
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "agent", "emulate", "--port", str(self.port), "--key", "k"]
+        command = [sys.executable, "-m", "agent", "emulate", "--port", str(self.port), "--key-file", "key"]
         command += ["--control-port", str(self._control_port), "--server-ms", "60"]
         self._process = subprocess.Popen(
             command, cwd=self._folder, env=environment(self._folder), stdout=subprocess.PIPE, text=True
@@ -83,10 +87,9 @@ def eventually(condition: Callable[[], bool], limit_s: float) -> bool:
 
 
 def test_whatever_the_cloud_does_every_frame_has_one_fate_and_its_answer_in_time(cloud: Cloud, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("k")
     settings = config.validate(document.parse(CONFIG.format(port=cloud.port), name="test"))
-    agent = app.build(settings, base_dir=tmp_path, state_dir=tmp_path / "state")
-    runner = threading.Thread(target=app.run, args=(agent,))
+    service = Service(settings, partial(app.build, base_dir=tmp_path, state_dir=tmp_path / "state"))
+    agent, runner = service.agent, threading.Thread(target=service.run)
     runner.start()
     results = tmp_path / "results.jsonl"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canary import secret
 from real import broker as world
 from real.broker import Broker, wait_until
 
@@ -152,8 +153,8 @@ def test_what_is_no_result_does_not_stop_the_flow(broker: Broker, tmp_path: Path
 
 
 def test_a_wrong_password_ends_it_with_a_sentence(tmp_path: Path) -> None:
-    broker = Broker(tmp_path / "broker", users={"reader": "right"}).start()
-    (tmp_path / "password").write_text("wrong\n")
+    broker = Broker(tmp_path / "broker", users={"reader": secret("right")}).start()
+    (tmp_path / "password").write_text(secret("wrong") + "\n")
     options = ("--username", "reader", "--password-file", str(tmp_path / "password"))
     try:
         consumer = Consumer(broker.port, tmp_path, *options)
@@ -165,8 +166,8 @@ def test_a_wrong_password_ends_it_with_a_sentence(tmp_path: Path) -> None:
 
 def test_with_tls_and_a_password_it_reads_as_well(tmp_path: Path) -> None:
     certificates = world.make_certificates(tmp_path / "certificates")
-    broker = Broker(tmp_path / "broker", certificates=certificates, users={"reader": "right"}).start()
-    (tmp_path / "password").write_text("right\n")
+    broker = Broker(tmp_path / "broker", certificates=certificates, users={"reader": secret("right")}).start()
+    (tmp_path / "password").write_text(secret("right") + "\n")
     options = ("--username", "reader", "--password-file", str(tmp_path / "password"))
     try:
         with consuming(broker.port, tmp_path, "--tls", "--cafile", str(certificates.ca), *options) as consumer:

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from canary import secret
 from real import broker as world
 from real.agent_process import records, start_vedette
 from real.broker import Broker, Certificates, Subscriber, wait_until
 
 pytestmark = pytest.mark.skipif(bool(world.MISSING), reason=world.REASON)
 
-USER, PASSWORD = "agent", "s3cret-pass-phrase"
+USER, PASSWORD = "agent", secret("pass-phrase")
 CONFIG = """
 agent: porch
 cameras:
@@ -96,7 +97,7 @@ def test_a_wrong_password_or_ca_is_said_plainly_and_once_mended_nothing_is_missi
     mistake: str, broker: Broker, agents: list[subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     other_ca = world.make_certificates(tmp_path / "other-ca") if mistake == "ca" else None
-    configure(tmp_path, broker, password="not-the-word" if mistake == "password" else PASSWORD, ca=other_ca)
+    configure(tmp_path, broker, password=secret("not-the-word") if mistake == "password" else PASSWORD, ca=other_ca)
     agents.append(start_vedette("run", "vedette.yaml", folder=tmp_path))
     wait_for_results(tmp_path, 20)
     stop(agents[0])

@@ -91,7 +91,7 @@ def test_a_build_is_told_as_it_goes_and_the_start_is_over_when_it_is(folder: Pat
         agent.send_signal(signal.SIGTERM)
         assert agent.wait(20) == 0
     before = manager.words[: manager.words.index("READY=1")]
-    assert "EXTEND_TIMEOUT_USEC=30000000" in before
+    assert any(word.startswith("EXTEND_TIMEOUT_USEC=") for word in before)
     assert "WATCHDOG=1" in before
     assert any(word.startswith("STATUS=building the TensorRT engine of yolov8n_320.onnx: ") for word in before)
     log = (folder / "stderr.txt").read_text()

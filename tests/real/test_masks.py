@@ -1,5 +1,6 @@
 """What a mask hides is in nothing that leaves the camera's thread: proven on the bytes that arrived."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from unit.emulator_engine import KEY, ScriptedEngine, emulating
 from agent import app, config, imaging
 from agent.backfill import kept
 from agent.flow import Answer, Frame, Pixels
+from agent.service import Service
 
 CONFIG = """
 agent: tester
@@ -64,7 +66,8 @@ def run(folder: Path, **words: object) -> None:
     write_pictures(folder / "pictures")
     (folder / "vedette.yaml").write_text(CONFIG.format(**words))
     settings = config.load(folder / "vedette.yaml")
-    assert app.run(app.build(settings, base_dir=folder, state_dir=folder / "state"), seconds=20) == 0
+    make = partial(app.build, base_dir=folder, state_dir=folder / "state")
+    assert Service(settings, make).run(seconds=20) == 0
 
 
 def hides(pixels: Pixels, fill: str) -> bool:

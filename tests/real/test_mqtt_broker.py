@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canary import secret
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from real import broker as world
@@ -35,7 +36,7 @@ from agent.sinks import mqtt
 
 pytestmark = pytest.mark.skipif(bool(world.MISSING), reason=world.REASON)
 
-USER, PASSWORD = "agent", "s3cret-pass-phrase"
+USER, PASSWORD = "agent", secret("pass-phrase")
 
 
 @pytest.fixture(scope="session")
@@ -146,19 +147,19 @@ def test_a_wrong_password_is_a_clear_error_and_is_shown_nowhere(
     secure: Broker, make: Sinks, login: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = make(secure.port, **login)
-    Path(login["password"]["file"]).write_text("not-the-pass-phrase")
+    Path(login["password"]["file"]).write_text(secret("not-the-pass-phrase"))
     with caplog.at_level(logging.DEBUG):
         error = refused(sink)
     assert error.cause is Cause.AUTH
     assert "check username and password" in str(error)
     assert "not-the-pass-phrase" not in caplog.text + str(error) + repr(sink) + repr(error.__cause__)
-    assert logs.redact("it is not-the-pass-phrase") == "it is ***"
+    assert logs.redact(f"it is {secret('not-the-pass-phrase')}") == "it is ***"
 
 
 def test_after_a_wrong_password_the_same_sink_works_with_the_right_one(
     secure: Broker, make: Sinks, login: dict[str, Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "password").write_text("wrong-at-first")
+    (tmp_path / "password").write_text(secret("wrong-at-first"))
     sink = make(secure.port, **login)
     refused(sink)
     (tmp_path / "password").write_text(PASSWORD)
@@ -368,7 +369,7 @@ def test_mqtt_3_1_1_can_be_chosen_and_also_says_which_login_is_wrong(
     assert sink.send(deliveries(1)) == [Outcome.ACCEPTED]
     sink.close()
     assert "(p2, c1, k30, u'agent')" in secure.log()
-    (tmp_path / "password").write_text("not-the-pass-phrase")
+    (tmp_path / "password").write_text(secret("not-the-pass-phrase"))
     assert refused(sink).cause is Cause.AUTH
 
 

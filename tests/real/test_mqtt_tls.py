@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canary import secret
 from real import broker as world
 from real.broker import Broker, Certificates
 from real.mqtt_sinks import RESULTS, Sinks, deliveries, received, refused
@@ -66,9 +67,9 @@ def test_certificate_and_key_may_be_one_file(strict: Broker, make: Sinks, own: C
 def test_an_encrypted_key_is_opened_with_its_password_and_never_asked_for_at_a_terminal(
     strict: Broker, make: Sinks, certificates: Certificates, tmp_path: Path
 ) -> None:
-    locked = certificates.issue("locked", password="open sesame")  # noqa: S106 - a test's own
-    (tmp_path / "right").write_text("open sesame\n")
-    (tmp_path / "wrong").write_text("close sesame\n")
+    locked = certificates.issue("locked", password=secret("open sesame"))
+    (tmp_path / "right").write_text(secret("open sesame") + "\n")
+    (tmp_path / "wrong").write_text(secret("close sesame"))
     sink = make(strict.port, tls=tls(certificates, locked, client_key_password={"file": "right"}))
     sink.open()
     assert sink.send(deliveries(1)) == [Outcome.ACCEPTED]

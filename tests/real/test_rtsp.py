@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canary import secret
 from fakes import picture
 from real.rtsp_camera import RtspCamera, needs_rtsp, read_timecode_ms
 
@@ -16,7 +17,8 @@ from agent.ports import Context, Source
 from agent.sources import rtsp
 
 pytestmark = needs_rtsp
-PASSWORD = "a/b@c%:'\"x"  # noqa: S105 - the cameras of these tests know it
+PASSWORD = secret("a/b@c%:'\"x")
+"""The cameras of these tests know it."""
 Make = Callable[..., Source]
 
 

@@ -40,7 +40,6 @@ class Post:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
-        (folder / "key").write_text("k")
         (folder / "vedette.yaml").write_text(CONFIG.format(port=port))
         self._process: subprocess.Popen[str] | None = None
 

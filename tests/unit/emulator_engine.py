@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from canary import secret
+
 from agent.clock import SystemClock
 from agent.emulator.server import Emulator
 from agent.emulator.settings import EmulatorSettings
@@ -15,7 +17,7 @@ FORKLIFT = Prediction(350.2, 200.4, 300.1, 200.9, 0.8731, "forklift", 3)
 PERSON = Prediction(100.0, 100.0, 40.0, 80.0, 0.35, "person", 0)
 NEAR_FORKLIFT = replace(FORKLIFT, x=400.0, confidence=0.7)
 """Overlaps FORKLIFT with an IoU of about 0.7."""
-KEY = "right-key"
+KEY = secret("right-key")
 
 
 def an_answer(task: Task = Task.OBJECT_DETECTION, found: Sequence[Prediction] = (), **more: Any) -> Answer:

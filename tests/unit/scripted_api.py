@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 import pytest
+from canary import secret
 
 from agent.clock import SystemClock
 from agent.engines.roboflow import Options, build
@@ -19,6 +20,9 @@ from agent.errors import EngineError
 from agent.flow import Picture, Reading
 from agent.imaging import encode
 from agent.ports import CloudEngine, Context
+
+KEY = secret("s3cret")
+
 
 DETECTION = {"x": 32.0, "y": 24.0, "width": 16.0, "height": 8.0, "confidence": 0.9, "class": "crate", "class_id": 2}
 ANSWER = {"inference_id": "i", "time": 0.01, "image": {"width": 64, "height": 48}, "predictions": [DETECTION]}
@@ -121,7 +125,7 @@ def serving(script: Script, certificate: Path | None = None) -> Iterator[str]:
 
 
 def an_engine(url: str, folder: Path, **more: object) -> CloudEngine:
-    (folder / "key").write_text("s3cret\n")
+    (folder / "key").write_text(f"{KEY}\n")
     fields = {"type": "roboflow", "model": "yard/3", "api_key": {"file": "key"}, "url": url, **more}
     engine = build(Options.model_validate(fields), Context("tester", SystemClock(), folder, folder))
     engine.open()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from canary import secret
 from emulator_engine import KEY, emulating
 from mjpeg_server import MjpegServer
 
@@ -194,7 +195,7 @@ def test_an_api_that_cannot_be_reached_is_said(tmp_path: Path, closed_port: int)
 
 
 def test_an_api_that_refuses_the_key_says_so_without_the_key(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("a-wrong-key", encoding="utf-8")
+    (tmp_path / "key").write_text(secret("a-wrong-key"), encoding="utf-8")
     with emulating(project="yard/3") as emulator:
         found = of_engine(tmp_path, CLOUD.replace("URL", emulator.url))
     assert not found.fine

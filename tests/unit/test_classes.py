@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from canary import secret
 from fakes import FakeClock
 from test_presence import seen
 
@@ -148,7 +149,7 @@ sinks: [{type: jsonl, path: results.jsonl}]
 
 
 def started(folder: Path, *, durable: bool = True) -> app.Agent:
-    (folder / "key").write_text("k")
+    (folder / "key").write_text(secret())
     settings = config.validate(document.parse(CONFIG, name="test"))
     agent = app.build(settings, base_dir=folder, state_dir=folder / "state", clock=FakeClock(), durable=durable)
     assert agent.uplink is not None

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,10 @@ import pytest
 import yaml
 
 import agent
-from agent import check, cli
+from agent import check, cli, package
+from agent.errors import ConfigError
+from agent.reload import Reload
+from agent.service import Service
 
 PROGRAM = [sys.executable, "-m", "agent"]
 EXAMPLE = Path(__file__).parents[2] / "config" / "vedette.example.yaml"
@@ -32,7 +36,7 @@ def as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     """The command line sets up logging and signals for the whole process; tests put them back."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
-    root, numbers = logging.getLogger(), (signal.SIGINT, signal.SIGTERM)
+    root, numbers = logging.getLogger(), (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = root.handlers[:], root.level, [signal.getsignal(number) for number in numbers]
     yield
     root.handlers[:], root.level = before[0], before[1]
@@ -145,9 +149,48 @@ def test_a_file_that_a_tool_cannot_read_is_no_wrong_configuration(
 # check
 
 
-def test_a_good_file_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", str(EXAMPLE)]) == 0
-    assert capsys.readouterr().out == f"ok    {EXAMPLE}: 1 camera(s), routing auto\n"
+def test_a_good_file_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, EXAMPLE.read_text(encoding="utf-8"))
+    (tmp_path / "yolov8n_int8.tflite").write_bytes(b"a model that nobody reads")
+    assert cli.main(["check", path]) == 0
+    assert capsys.readouterr().out == f"ok    {path}: 1 camera(s), routing auto\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("absent.tflite", "the model absent.tflite is neither a file nor a package folder (looked at "),
+        ("shape", "the model shape is neither a file nor a package folder (looked at "),
+        ("shapes, variant: int4", "has no variant int4; it has: float32, int8\n"),
+        ("mine@7", "the model mine@7 is not there: mine has no version 7; it has 1, of which 1 is in use\n"),
+        (
+            "m.onnx",
+            "m.onnx: does not run with type: tflite; it runs with type: onnx or tensorrt; set engines.local.type\n",
+        ),
+    ],
+)
+def test_a_model_that_is_not_there_or_is_another_type_s_is_a_mistake(
+    model: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(package.shipped("models", "shapes"), tmp_path / "state" / "vedette" / "models" / "mine" / "1")
+    (tmp_path / "m.onnx").write_bytes(b"")
+    assert cli.main(["check", write(tmp_path, GOOD.replace("MODEL", "mine@1"))]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.main(["check", write(tmp_path, GOOD.replace("MODEL", model))]) == 78
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_a_model_that_only_the_service_has_is_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("agent.model.session.SERVICE_STATE", tmp_path / "service")
+    shutil.copytree(package.shipped("models", "shapes"), tmp_path / "service" / "models" / "mine" / "1")
+    path = write(tmp_path, GOOD.replace("MODEL", "mine"))
+    assert cli.main(["check", path]) == 0
+    assert capsys.readouterr().out.startswith(f"ok    {path}")
 
 
 def test_a_bad_file_ends_with_78_and_a_line_for_each_mistake(
@@ -229,15 +272,27 @@ def test_a_run_whose_standard_error_was_closed_runs(tmp_path: Path) -> None:
     assert [json.loads(line)["agent"] for line in results] == ["yard"] * len(results) != []
 
 
-def test_the_trial_keeps_nothing_for_a_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trial_keeps_nothing_for_a_next_start_and_has_no_file_to_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stores: list[object] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        cli.app, "run", lambda running, **_: stores.extend(c.outbox._store for c in running.couriers) or 0
-    )
+    wishes: list[Reload | None] = []
+
+    def run(service: Service, **_: object) -> int:
+        stores.extend(courier.outbox._store for courier in service.agent.couriers)
+        signal.raise_signal(signal.SIGHUP)
+        wishes.append(service.agent.stop.take())
+        return 0
+
+    monkeypatch.setattr(Service, "run", run)
     assert cli.main(["run", "--seconds", "1"]) == 0
     assert stores
     assert stores == [None] * len(stores)
+    (wish,) = wishes
+    assert wish is not None
+    with pytest.raises(ConfigError, match="there is no file to read again"):
+        wish.load()
 
 
 def test_a_run_with_a_model_that_is_not_there_ends_with_78_and_its_name(

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from agent import config, document, plugins
 from agent.backfill.doubt import Doubt, Judge
 from agent.budget import Caps
+from agent.care.relief import Policy
+from agent.care.strain import Limits
 from agent.config import BackfillConfig, Config
 from agent.document import Document, KeyPath
 from agent.errors import ConfigError
@@ -195,7 +197,7 @@ or the name of an installed or shipped one
 f.yaml:9: sinks: needs at least one item
 f.yaml:11: routing.deadline_ms: should be greater than or equal to 50 (it is 5)
 f.yaml:12: routing.mode: 'atuo' is unknown; did you mean auto? Allowed: auto, local_only, cloud_only
-f.yaml:13: loging: there is no such key here; did you mean log? Allowed: agent, backfill, cameras, engines, \
+f.yaml:13: loging: there is no such key here; did you mean log? Allowed: agent, backfill, cameras, care, engines, \
 log, page, remote, routing, sinks, snapshots
 """
     assert list(problems(text)) == expected.splitlines()
@@ -684,6 +686,18 @@ def test_the_limits_that_the_example_states_are_the_real_ones(whole: Document) -
             if name in field:
                 limit = {"exclusiveMinimum": "above ", "exclusiveMaximum": "below "}.get(name, "") + f"{field[name]:g}"
                 assert re.search(rf"(?<![\w-]){limit}\b", comment), f"{document.dotted_path(path)}: {limit}"
+
+
+def test_care_holds_back_frames_where_the_machine_would_slow_itself_down_unless_told_otherwise() -> None:
+    care = parsed(GOOD).care
+    assert (care.policy, care.limits, care.metered) == (Policy.LOWER_FPS, Limits(), ())
+    assert parsed(f"{GOOD}care: {{policy: none}}\n").care.policy is Policy.NONE
+
+
+def test_care_that_shifts_to_the_cloud_needs_one() -> None:
+    said = only(GOOD.replace("  cloud:", "  #cloud:") + "care: {policy: both}\n")
+    assert said.startswith("f.yaml:")
+    assert said.endswith(": care: policy both needs both engines and routing.mode auto; give lower_fps or none instead")
 
 
 def test_a_key_that_the_example_leaves_out_is_shown_with_its_default(whole: Document) -> None:

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import pytest
+from canary import MARK
 from hypothesis import given
 from hypothesis import strategies as st
 from webhook_receiver import receiving
@@ -343,7 +344,7 @@ def test_the_check_of_a_signature_that_the_page_shows_takes_ours_and_no_other(si
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102 - our own page
-    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - of the specification's tests
+    secret = f"whsec_{MARK * 4}"
     (tmp_path / "key").write_text(secret)
     with receiving() as receiver:
         settings = {"type": "webhook", "url": f"http://127.0.0.1:{receiver.port}/", "secret": {"file": "key"}}

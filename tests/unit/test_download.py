@@ -6,10 +6,12 @@ import io
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import FakeClock
 from file_server import Act, Answer, FileServer, serving, unused_address, whole
 
 from agent.clock import SystemClock
@@ -307,3 +309,34 @@ def test_elsewhere_each_file_is_a_line(web: Web, tmp_path: Path) -> None:
     with serving(whole(DATA, cut_at=10_000), whole(DATA)) as server:
         web.fetch(WANTED, tmp_path, address=lambda: server.url, meter=Meter(log, SystemClock()))
     assert log.getvalue() == "fetching weights.onnx (200.0 kB)\n"
+
+
+def test_where_nobody_watches_a_line_tells_every_ten_seconds_how_far_it_is() -> None:
+    log, clock = io.StringIO(), FakeClock()
+    meter = Meter(log, clock)
+    meter.begin("m.onnx", 0, 3_000_000)
+    for _ in range(30):
+        clock.advance(1.0)
+        meter.add(100_000)
+    assert log.getvalue().splitlines() == [
+        "fetching m.onnx (3.0 MB)",
+        "m.onnx: 1.0 MB of 3.0 MB, 100.0 kB/s",
+        "m.onnx: 2.0 MB of 3.0 MB, 100.0 kB/s",
+        "m.onnx: 3.0 MB of 3.0 MB, 100.0 kB/s",
+    ]
+
+
+def test_while_nothing_comes_it_is_told_why_at_least_every_ten_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_PAUSES_S", (16.0, 32.0))
+    clock = FakeClock()
+    said: list[tuple[float, str]] = []
+    with contextlib.closing(Web(clock, tell=lambda words: said.append((clock.now(), words)))) as web:
+        begun_s = clock.now()
+        with pytest.raises(AgentError):
+            web.fetch(WANTED, tmp_path, address=lambda: "http://127.0.0.1:9", meter=Meter(io.StringIO(), clock))
+    assert all("127.0.0.1" in words and words.endswith("; it is tried again") for _, words in said)
+    moments = [begun_s, *(moment_s for moment_s, _ in said), clock.now()]
+    assert len(moments) > 2
+    assert all(after - before <= 10 for before, after in pairwise(moments))

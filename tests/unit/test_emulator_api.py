@@ -472,6 +472,7 @@ def test_a_slow_upload_is_not_billed() -> None:
     assert float(answer.headers["x-processing-time"]) < len(BASE64) * 8 / 1e6 / 2
 
 
+@pytest.mark.alone
 def test_no_answer_waits_for_a_delayed_acknowledgement(client: httpx.Client) -> None:
     # Linux delays one by 40 ms, and Nagle's algorithm would wait for it in every single request.
     # It delays none of a connection's first ones.

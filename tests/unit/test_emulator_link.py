@@ -139,6 +139,7 @@ def rate_mbit_s(size_bytes: int, seconds: float) -> float:
     return size_bytes * 8 / seconds / 1e6
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("mbit_s", "size_bytes"), [(0.4, 60_000), (3.0, 500_000), (20.0, 3_000_000)])
 def test_an_upload_goes_at_the_links_rate(mbit_s: float, size_bytes: int) -> None:
     with linked(rate_bit_s=mbit_s * 1e6, rtt_s=0.02) as session, session.client() as client:
@@ -149,6 +150,7 @@ def test_an_upload_goes_at_the_links_rate(mbit_s: float, size_bytes: int) -> Non
     assert rate_mbit_s(size_bytes, taken_s) == pytest.approx(mbit_s, rel=0.2)
 
 
+@pytest.mark.alone
 def test_a_download_goes_at_the_links_rate() -> None:
     with linked(rate_bit_s=4e6) as session:
         session.behind.greeting = b"d" * 600_000
@@ -160,6 +162,7 @@ def test_a_download_goes_at_the_links_rate() -> None:
     assert rate_mbit_s(size_bytes, taken_s) == pytest.approx(4, rel=0.2)
 
 
+@pytest.mark.alone
 def test_the_senders_kernel_sees_bytes_acknowledged_at_the_links_rate() -> None:
     with linked(rate_bit_s=2e6) as session, session.client() as client:
         push = threading.Thread(target=client.sendall, args=(b"u" * 400_000,))

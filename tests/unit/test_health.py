@@ -26,13 +26,16 @@ class Bench:
         self.clock, self.states, bell = FakeClock(), States(), Bell()
         self.uplink = an_uplink(InstantCloud(self.clock), self.clock, store=folder / "budget")
         lanes = {Route.LOCAL: Lane("local", InstantEngine(), self.clock, on_room=bell.ring)}
-        shared = Shared(self.clock, bell, lanes, [], Identity("porch", "boot"), 0.5, uplink=self.uplink)
+        shared = Shared(
+            self.clock, bell, lanes, [], Identity("porch", "boot"), 0.5, uplink=self.uplink, states=self.states
+        )
         self.camera = Pipeline("door", ScriptedSource(), shared, ladder=a_ladder())
         outbox, sink = Outbox(None, Limits(), self.clock), stdout.Stdout()
         self.couriers = couriers = [
             Courier("mqtt-1", sink, outbox, kinds=frozenset(Kind), states=self.states, clock=self.clock)
         ]
-        self.health = Health("porch", [self.camera], couriers, self.uplink, states=self.states, clock=self.clock)
+        self.controls = shared.controls
+        self.health = Health([self.camera], couriers, shared)
 
     def told(self) -> list[State]:
         self.health.tell()
@@ -73,3 +76,21 @@ def test_before_the_first_frame_what_is_not_known_is_null(bench: Bench) -> None:
     assert report["outboxes"] == {
         "mqtt-1": {"waiting": 0, "in_memory_only": 0, "waiting_bytes": 0, "delivered": 0, "rejected": 0, "dropped": 0}
     }
+
+
+def test_what_somebody_wants_for_now_is_told_at_once_and_in_words(bench: Bench) -> None:
+    assert bench.report()["controls"] == []
+    bench.clock.advance(1)
+    bench.controls.limit_fps("door", 4.0, by="heat", why="78 °C at cpu-thermal")
+    assert bench.report()["controls"] == [
+        {
+            "by": "heat",
+            "camera": "door",
+            "what": "most_fps",
+            "value": 4.0,
+            "words": "camera door gives at most 4 frames a second, by heat: 78 °C at cpu-thermal",
+        }
+    ]
+    bench.clock.advance(1)
+    bench.controls.release(by="heat")
+    assert bench.report()["controls"] == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from unit.hosted_answers import BOX, SHAPES, body
-from unit.scripted_api import ANSWER, Script, a_picture, an_engine, error_of, in_s, serving, unwatched
+from unit.scripted_api import ANSWER, KEY, Script, a_picture, an_engine, error_of, in_s, serving, unwatched
 
 from agent.clock import SystemClock
 from agent.engines._aliases import task_of
@@ -102,8 +102,8 @@ def test_public_models_are_known_by_what_they_do() -> None:
 def test_an_answer_that_repeats_the_key_does_not_bring_it_into_the_error(
     script: Script, url: str, tmp_path: Path
 ) -> None:
-    script.body = json.dumps(body([BOX | {"x": "s3cret"}])).encode()
-    assert "s3cret" not in str(error_of(url, tmp_path))
+    script.body = json.dumps(body([BOX | {"x": KEY}])).encode()
+    assert KEY not in str(error_of(url, tmp_path))
 
 
 def test_a_larger_request_than_the_api_takes_is_not_begun(script: Script, url: str, tmp_path: Path) -> None:
@@ -140,10 +140,20 @@ def test_an_alias_has_its_host_too_and_an_address_of_ones_own_wins() -> None:
     assert options(model="yard/3").address == "https://serverless.roboflow.com"
 
 
+def test_an_answer_that_repeats_the_key_does_not_bring_it_into_the_results(
+    script: Script, url: str, tmp_path: Path
+) -> None:
+    script.body = json.dumps(body([{**BOX, "class": KEY}])).encode()
+    engine = an_engine(url, tmp_path)
+    answer = engine.infer(a_picture(), in_s(5), unwatched)
+    engine.close()
+    assert [found.class_name for found in answer.predictions] == ["***"]
+
+
 def test_the_older_service_gets_the_key_in_the_query(script: Script, url: str, tmp_path: Path) -> None:
     asked(url, tmp_path, api="v1")
     path, headers, _ = script.seen[0]
-    assert path == "/yard/3?confidence=0.4&overlap=0.3&api_key=s3cret"
+    assert path == f"/yard/3?confidence=0.4&overlap=0.3&api_key={KEY}"
     assert "Authorization" not in headers
 
 
@@ -203,7 +213,7 @@ def test_a_server_is_asked_by_json_at_the_route_of_the_task(
     image = fields.pop("image")
     assert image["type"] == "base64"
     assert base64.b64decode(image["value"]) == a_picture().data
-    assert fields == {"api_key": "s3cret", "model_id": "yard/3", **values}
+    assert fields == {"api_key": KEY, "model_id": "yard/3", **values}
 
 
 def test_a_server_has_one_place_for_the_key_and_is_asked_once(script: Script, url: str, tmp_path: Path) -> None:
@@ -217,7 +227,7 @@ def test_a_knock_at_a_json_route_has_a_key_and_no_picture(script: Script, url: s
     engine = an_engine(url, tmp_path, api="server")
     assert engine.knock(in_s(5)) < 2000
     engine.close()
-    assert sent(script) == {"api_key": "s3cret"}
+    assert sent(script) == {"api_key": KEY}
 
 
 def test_readings_of_a_json_upload_are_of_the_picture(script: Script, url: str, tmp_path: Path) -> None:
@@ -254,7 +264,7 @@ def test_a_workflow_is_asked_with_its_inputs_and_its_outputs_go_into_the_answer(
     assert script.seen[0][0] == "/yard-works/workflows/count-crates"
     fields = sent(script)
     assert base64.b64decode(fields["inputs"].pop("image")["value"]) == a_picture().data
-    assert fields == {"api_key": "s3cret", "inputs": {"zone": [1, 2]}}
+    assert fields == {"api_key": KEY, "inputs": {"zone": [1, 2]}}
     assert answer.outputs == {"count": 3, "note": "two are torn"}
     assert answer.model == "yard-works/count-crates"
     (found,) = answer.predictions

@@ -12,12 +12,14 @@ from unit.test_doubt import a_result
 from unit.test_health import Bench
 
 from agent.budget import Budget, Caps
+from agent.controls import BY
 from agent.distribution import BOUNDS_S, Distribution
 from agent.errors import Cause, EngineUnavailable
 from agent.flow import Answer, Fate, Reason, Route, Timings
 from agent.heat import REASONS, Heat, measured
 from agent.metrics import BREAKER, Metrics
 from agent.readiness import Readiness, Trouble, Watched
+from agent.router import Mode, Prefer
 from agent.tally import Loss
 from agent.uplink import IN_TIME, LATE, YIELDED
 
@@ -70,6 +72,7 @@ class Meter:
             trouble=lambda _: None,
             pings=lambda: 7,
             heat=lambda: Heat({"cpu": 51.5}, dict.fromkeys(REASONS, False)),
+            controls=self.bench.controls,
         )
         self.metrics = Metrics(watched, Readiness(watched))
 
@@ -119,6 +122,10 @@ def busy(meter: Meter) -> Meter:
     camera.note_dropped(Fate.OVERWRITTEN)
     camera.note_result(a_result(Reason.DEAD, answer, seq=1, at_s=1000.0))
     meter.upload()
+    controls = meter.bench.controls
+    controls.pause("door", by="remote")
+    controls.limit_fps("door", 4.0, by="heat")
+    controls.steer(None, Prefer.COST, by="data")
     return meter
 
 
@@ -142,6 +149,11 @@ def test_a_scrape_tells_what_was_counted(meter: Meter) -> None:
     assert values["watchdog_pings_total", ()] == 7
     assert values["soc_temperature_celsius", ("cpu",)] == 51.5
     assert values["ready", ()] == 0
+    assert values["camera_paused", ("remote", "door")] == 1
+    assert values["camera_fps_limit", ("heat", "door")] == 4
+    assert values["routing_override", ("data", "prefer", "cost")] == 1
+    assert [values["control_changes_total", (by,)] for by in BY] == [1, 1, 1, 0]
+    assert values["degraded", ("held_back",)] == 1
     assert 0 < values["budget_used_ratio", ("data_day",)] < 1
 
 
@@ -164,6 +176,9 @@ def test_no_label_has_more_values_than_the_configuration_and_closed_vocabularies
         "window": {"data_day", "credits_month"},
         "state": set(BREAKER),
         "direction": {"both"},
+        "by": set(BY),
+        "key": {"mode", "prefer"},
+        "value": {each.value for vocabulary in (Mode, Prefer) for each in vocabulary},
         "zone": {"cpu"},
         "part": {"queue", *(name.removesuffix("_s") for name in Timings.__dataclass_fields__)},
         "outcome": {IN_TIME, LATE, YIELDED, "accepted", "kept", "rejected", *(cause.value for cause in Cause)},

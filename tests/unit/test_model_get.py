@@ -100,7 +100,7 @@ def test_nothing_is_fetched_before_its_licence_is_accepted(accepted: str | None,
 def test_what_is_installed_is_not_fetched_again_and_needs_no_licence(shop: Shop) -> None:
     with serving(whole(shop.data)) as server:
         shop.fetch(server.url)
-        assert shop.fetch(server.url, accepted=None) == "toy@1 is installed already, and the same file"
+        assert shop.fetch(server.url, accepted=None) == "It is installed already, and the same file: toy@1"
     assert len(server.asked) == 1
 
 

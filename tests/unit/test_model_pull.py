@@ -1,7 +1,9 @@
 """`vedette model pull` against the emulated platform, over a real socket."""
 
+import argparse
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,21 +11,26 @@ from typing import Any
 
 import httpx
 import pytest
+from canary import secret
 from emulator_engine import KEY, emulating
 from file_server import Answer, serving
 from toy_models import NAMES, Commands, classifier, without_rehearsal
 
 from agent import package
+from agent.clock import SystemClock
 from agent.emulator import keys
 from agent.emulator.server import Emulator
 from agent.errors import AgentError
 from agent.flow import Task
 from agent.model import download, platform, preparation, pull
+from agent.model.meter import Meter
 from agent.model.platform import HostedWeights, WeightsPackage
+from agent.model.session import Session
 from agent.package import Input, Resize
 from agent.shelf import Shelf
 
 PADDING_BYTES = 300_000
+POOR, BARRED, ASLEEP = secret("poor"), secret("barred"), secret("asleep")
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +57,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running(weights: Path) -> Iterator[Emulator]:
-    verdicts = [KEY, "poor=no_credits", "barred=forbidden", "asleep=paused"]
+    verdicts = [KEY, f"{POOR}=no_credits", f"{BARRED}=forbidden", f"{ASLEEP}=paused"]
     with (
         pytest.MonkeyPatch.context() as patch,
         emulating(project="toys/3", weights=weights, keys=keys.parse(verdicts)) as emulator,
@@ -161,6 +168,32 @@ def test_model_and_key_can_come_from_the_configuration(
     assert Shelf(model.folder).versions("toys") == ["3"]
 
 
+@pytest.mark.parametrize(
+    ("more", "options", "url", "ca_file"),
+    [
+        ("url: 'https://serverless.roboflow.eu', ", (), "https://api.roboflow.eu", None),
+        ("url: 'https://pi.local:9001', api: server, ca_file: own.pem, ", (), "https://api.roboflow.com", None),
+        ("ca_file: own.pem, ", ("--url", "https://pi.local"), "https://pi.local", "own.pem"),
+    ],
+    ids=["Europe", "a server of their own", "a platform of their own"],
+)
+def test_the_configuration_says_which_platform_and_what_vouches_for_it(
+    more: str, options: tuple[str, ...], url: str, ca_file: str | None, *, tmp_path: Path
+) -> None:
+    (tmp_path / "own.pem").touch()
+    page = tmp_path / "vedette.yaml"
+    page.write_text(
+        "agent: a\ncameras: [{name: c, source: {type: synthetic}}]\nsinks: [{type: stdout}]\n"
+        f"engines: {{cloud: {{type: roboflow, {more}model: toys/3, api_key: {{env: ROBOFLOW_API_KEY}}}}}}\n",
+        encoding="utf-8",
+    )
+    given = pull.add_parser(argparse.ArgumentParser().add_subparsers()).parse_args(["--config", str(page), *options])
+    clock = SystemClock()
+    session = Session(print, tmp_path, tmp_path, clock, Meter(sys.stderr, clock))
+    source = pull._source(given, session)
+    assert (source.url, source.ca_file and source.ca_file.name) == (url, ca_file)
+
+
 @pytest.mark.parametrize("way", ["env", "file", "credential"])
 def test_the_key_is_named_not_written(
     way: str, model: Commands, hosted: Hosted, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -200,6 +233,23 @@ def test_a_download_that_was_given_up_goes_on_where_it_ended(model: Commands, ho
     assert hosted.since("bytes_sent") < weights.stat().st_size + 5000
 
 
+def test_null_ends_the_breaking_of_downloads(model: Commands, hosted: Hosted) -> None:
+    hosted.weather(break_after_bytes=0)
+    hosted.weather(break_after_bytes=None, times=None, status=None)
+    assert pulled(model, hosted).code == 0
+
+
+def test_an_address_without_its_scheme_is_told_the_two_there_are(model: Commands) -> None:
+    said = model("pull", "toys/3", "--url", "127.0.0.1:19001")
+    assert said.code == 1
+    assert said.err.startswith("--url 127.0.0.1:19001: has to begin with https:// or http://, as in https://127.")
+
+
+@pytest.mark.parametrize(("name", "said"), [("", "'' can be no package's name"), ("m" * 300, "is too long")])
+def test_a_name_that_no_package_can_have_is_refused(name: str, said: str, model: Commands) -> None:
+    assert said in model("pull", "toys/3", "--name", name).err
+
+
 def test_addresses_that_expire_are_asked_for_anew(model: Commands, hosted: Hosted) -> None:
     hosted.weather(status=403, times=2)
     assert pulled(model, hosted).code == 0
@@ -223,10 +273,10 @@ def test_a_storage_that_knows_no_parts_and_fails_now_and_then_is_good_enough(mod
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("wrong", "the API key is not accepted (Unauthorized api_key."),
-        ("poor", "the workspace has no credits for this ("),
-        ("barred", "the API key may not fetch the weights of toys/3 ("),
-        ("asleep", "the workspace has paused its API use ("),
+        (secret("wrong"), "the API key is not accepted (Unauthorized api_key."),
+        (POOR, "the workspace has no credits for this ("),
+        (BARRED, "the API key may not fetch the weights of toys/3 ("),
+        (ASLEEP, "the workspace has paused its API use ("),
     ],
 )
 def test_a_refusal_says_what_to_do(
@@ -274,7 +324,8 @@ def test_a_device_without_onnx_runtime_is_told_so_before_anything_is_fetched(
     monkeypatch.setattr("agent.model.trial.find_spec", lambda _: None)
     said = pulled(model, hosted)
     assert said.err == (
-        "nothing on this device runs weights.onnx: onnxruntime is missing; run: pip install 'vedette[onnx]'\n"
+        "nothing on this device runs weights.onnx: onnxruntime is missing; run: "
+        f"{sys.executable} -m pip install 'vedette[onnx]'\n"
     )
     assert hosted.since("downloads") == 0
 

@@ -1,7 +1,6 @@
 """The outbox: nothing lost or repeated, order kept, bounded, and on disk what no sink takes in time."""
 
 import contextlib
-import logging
 import os
 import sqlite3
 import tempfile
@@ -25,6 +24,7 @@ from agent.errors import ConfigError
 from agent.flow import Delivery, Outcome
 from agent.loop import Pulse
 from agent.outbox import Limits, Outbox, WhenFull
+from agent.parcel import Group
 from agent.store import Store
 
 ACCEPTED, KEPT, REJECTED = Outcome.ACCEPTED, Outcome.KEPT, Outcome.REJECTED
@@ -280,23 +280,38 @@ def test_what_was_rejected_is_kept_for_people(outbox: Outbox, path: Path) -> Non
         assert connection.execute("SELECT count(*) FROM rejected").fetchone() == (1,)
 
 
-def test_a_stop_says_what_is_kept(outbox: Outbox, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_the_sink_takes_while_it_is_written_does_not_come_again_after_a_stop(
+    outbox: Outbox, path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(outbox, 1)
-    with caplog.at_level(logging.WARNING):
-        outbox.close()
-    assert "undelivered results are kept, and sent at the next start count=1" in caplog.text
+    batch, append = outbox.peek(128, 0), Store.append
+
+    def taken_meanwhile(store: Store, packed: Sequence[Group]) -> None:
+        append(store, packed)
+        outbox.settle(batch, [ACCEPTED])
+
+    monkeypatch.setattr(Store, "append", taken_meanwhile)
+    outbox.commit()
+    outbox.close()
+    assert drain(opened(path, clock)) == []
 
 
-def test_without_a_disk_a_stop_says_what_is_lost(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_tells_how_much_outlasts_a_stop(outbox: Outbox) -> None:
+    put(outbox, 1)
+    assert outbox.kept == 0
+    outbox.close()
+    assert outbox.kept == 1
+
+
+def test_without_a_disk_what_a_stop_would_lose_is_there_to_be_had(clock: FakeClock) -> None:
     outbox = Outbox(None, Limits(), clock)
     outbox.claim()
     outbox.verify()
     put(outbox, 1, 2)
     assert ids(outbox.peek(1, 0)) == [1]
     outbox.commit()
-    with caplog.at_level(logging.WARNING):
-        outbox.close()
-    assert "are lost with the end of this run count=2" in caplog.text
+    outbox.close()
+    assert ids(outbox.rest()) == [1, 2]
 
 
 def test_two_agents_of_one_name_do_not_share_an_outbox(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from canary import secret
 from fakes import FakeClock
 from unit.test_doubt import a_result
 from unit.test_health import Bench
@@ -34,8 +35,9 @@ from agent.page.site import HTML
 from agent.page_options import PageConfig
 from agent.ports import Context
 from agent.readiness import Watched
+from agent.router import Mode
 
-TOKEN = "correct-horse-battery"  # noqa: S105 - of this test alone
+TOKEN = secret("correct-horse-battery")
 PERSON = Prediction(30.0, 24.0, 20.0, 20.0, 0.9, "person", 0)
 CLOCK = SystemClock()
 
@@ -55,6 +57,7 @@ class Served:
     def __init__(self, folder: Path, options: PageConfig) -> None:
         bench = Bench(folder)
         self.gallery, self.stuck, self.camera = Gallery(), list[str](), bench.camera
+        self.controls = bench.controls
         self.port = options.port
         watched = Watched(
             "yard",
@@ -67,6 +70,7 @@ class Served:
             trouble={"capture-door": "rtsp://viewer:hunter2@192.0.2.1/ refuses connections"}.get,
             pings=lambda: 7,
             heat=lambda: Heat({"cpu": 51.0}, None),
+            controls=bench.controls,
         )
         stage = pages.stage(options, Context("yard", CLOCK, folder, folder), self.gallery, watched)
         self.pulse = Pulse(CLOCK)
@@ -133,7 +137,7 @@ def test_there_is_no_page_unless_the_configuration_has_one() -> None:
 
 
 def test_a_token_that_could_be_guessed_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("x" * (LEAST_TOKEN - 1))
+    (tmp_path / "token").write_text(secret()[: LEAST_TOKEN - 1])
     with pytest.raises(ConfigError, match=r"page\.token has 15 letters and needs 16; make one"):
         PageConfig.model_validate({"token": {"file": "token"}}).reveal_token(tmp_path)
 
@@ -235,6 +239,19 @@ def test_alive_ready_and_degraded_are_told_apart(fresh: Served) -> None:
     page.stuck.append("admit")
     assert client.get("/livez").status_code == 503
     assert "admit makes no progress" in client.get("/readyz").json()["missing"]
+
+
+def test_what_heat_takes_from_the_work_is_a_trouble_and_what_a_person_wants_is_none(fresh: Served) -> None:
+    page, client = fresh, fresh.client()
+    page.camera.telemetry.note_online(online=True)
+    page.controls.steer(Mode.LOCAL_ONLY, None, by="remote")
+    assert client.get("/readyz").json()["degraded"] == []
+    page.controls.limit_fps("door", 4.0, by="heat", why="78 °C at cpu-thermal")
+    assert client.get("/readyz").json()["degraded"] == ["less is done for the machine's heat: 78 °C at cpu-thermal"]
+    assert [told["words"] for told in client.get("/state.json").json()["controls"]] == [
+        "routing.mode is local_only, by remote",
+        "camera door gives at most 4 frames a second, by heat: 78 °C at cpu-thermal",
+    ]
 
 
 # What it shows

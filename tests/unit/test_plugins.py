@@ -4,13 +4,14 @@ import importlib
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from fakes import FakeClock
 
-from agent import plugins
+from agent import config, document, plugins
 from agent.errors import ConfigError
 from agent.flow import Route
 from agent.options import Options
@@ -82,3 +83,89 @@ def test_an_engine_without_training_images_says_so(tmp_path: Path) -> None:
     context = Context("agent", FakeClock(), tmp_path, tmp_path)
     with pytest.raises(ConfigError, match="of type tflite takes no training images; remove contribute"):
         plugins.build_contributor(options, context, Project("http://127.0.0.1:9", "yard", "batch"))
+
+
+# Of other packages
+
+SINK = """
+from typing import Literal
+from agent.options import SinkOptions
+
+class Options(SinkOptions):
+    '''A sink of another package.'''
+    type: Literal["shout"]
+
+    @property
+    def target(self):
+        return "the street"
+
+def build(options, context):
+    return "built"
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Installs a package with a module and an entry point to it, as pip would."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def install(module: str, text: str, *, kind: str = "sinks", name: str = "shout") -> None:
+        (tmp_path / f"{module}.py").write_text(text)
+        info = tmp_path / f"vedette_{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vedette-{module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[vedette.{kind}]\n{name} = {module}\n")
+        importlib.invalidate_caches()
+        plugins._others.cache_clear()
+
+    yield install
+    plugins._others.cache_clear()
+    for name in set(sys.modules) - before:
+        if not name.startswith("agent"):
+            del sys.modules[name]
+
+
+def checked(*, sink: str = "{type: stdout}", local: str = "{type: tflite, model: m}") -> config.Config:
+    text = f"""
+cameras: [{{name: gate, source: {{type: synthetic}}}}]
+engines: {{local: {local}}}
+sinks: [{sink}]
+"""
+    return config.validate(document.parse(text, name="a.yaml"))
+
+
+def test_a_sink_of_an_installed_package_is_used_by_its_name(package: Callable[..., None], tmp_path: Path) -> None:
+    package("loud", SINK)
+    assert "shout" in plugins.names("sinks")
+    (sink,) = checked(sink="{type: shout, outbox: {max_mb: 5}}").sinks
+    assert sink.outbox.max_mb == 5
+    assert plugins.build_sink(sink, Context("agent", FakeClock(), tmp_path, tmp_path)) == "built"  # type: ignore[comparison-overlap]
+    assert "A sink of another package." in str(config.json_schema())
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "said"),
+    [
+        ("import no_such_library", "sinks", r"cannot be loaded \(ModuleNotFoundError: No module named 'no_such_lib"),
+        ("", "sinks", "has no class Options that is derived from agent.options.SinkOptions; install a version of it"),
+        (SINK.replace('"shout"', '"cry"'), "sinks", 'has no type: Literal\\["shout"\\] in its Options'),
+        (SINK.replace("def target", "def aim"), "sinks", "has no target in its Options"),
+        (SINK.replace("def build", "def make"), "sinks", "has no function build"),
+        (SINK, "engines", "has no ROUTE of agent.flow.Route"),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_is_a_mistake_only_where_it_is_named(
+    package: Callable[..., None], text: str, kind: str, said: str
+) -> None:
+    package("broken", text, kind=kind)
+    assert checked().sinks
+    named = {"sinks": {"sink": "{type: shout, loud: yes}"}, "engines": {"local": "{type: shout}"}}[kind]
+    with pytest.raises(ConfigError, match=rf"^a.yaml:\d: .*: the plugin shout of the package vedette-broken {said}"):
+        checked(**named)
+
+
+def test_a_name_of_this_build_is_never_anothers(package: Callable[..., None]) -> None:
+    package("thief", SINK.replace('"shout"', '"stdout"'), name="stdout")
+    assert plugins.names("sinks").count("stdout") == 1
+    assert type(checked().sinks[0]).__module__ == "agent.sinks.stdout"

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from unit.scripted_api import ANSWER, DETECTION, Script, a_picture, an_engine, error_of, in_s, serving, unwatched
+from canary import secret
+from unit.scripted_api import ANSWER, DETECTION, KEY, Script, a_picture, an_engine, error_of, in_s, serving, unwatched
 
 from agent import config, document
 from agent.clock import SystemClock
@@ -42,7 +43,7 @@ def test_the_picture_is_sent_as_it_is_and_answers_are_scaled_to_the_captured_fra
     engine.close()
     path, headers, body = script.seen[0]
     assert path == "/yard/3?confidence=0.4&overlap=0.3"
-    assert headers["Authorization"] == "Bearer s3cret"
+    assert headers["Authorization"] == f"Bearer {KEY}"
     assert b'name="file"; filename="frame.jpg"' in body
     jpeg = body[body.index(b"\r\n\r\n") + 4 : body.rindex(b"\r\n--")]
     assert decode_image(jpeg).shape == (48, 64, 3)
@@ -531,7 +532,7 @@ def test_a_knock_asks_without_a_picture_and_is_cheap(script: Script, url: str, t
     assert max(spent) < 2000
     path, headers, body = script.seen[0]
     assert path.startswith("/yard/3?")
-    assert headers["Authorization"] == "Bearer s3cret"
+    assert headers["Authorization"] == f"Bearer {KEY}"
     assert body == b""
 
 
@@ -582,12 +583,12 @@ def test_a_server_may_say_when_to_come_again_in_seconds_or_as_a_date(
 def test_a_server_that_repeats_the_key_does_not_bring_it_into_the_error(
     status: int, script: Script, url: str, tmp_path: Path
 ) -> None:
-    script.status, script.body = status, b'{"message":"the key s3cret is bad"}'
-    script.headers = {"Location": "http://portal.example/s3cret/?api_key=s3cret"}
-    assert "s3cret" not in str(error_of(url, tmp_path))
+    script.status, script.body = status, f'{{"message":"the key {KEY} is bad"}}'.encode()
+    script.headers = {"Location": f"http://portal.example/{KEY}/?api_key={KEY}"}
+    assert KEY not in str(error_of(url, tmp_path))
 
 
-@pytest.mark.parametrize("key", ["two\nlines", "schlüssel", "a\x00b"])
+@pytest.mark.parametrize("key", [secret("two\nlines"), secret("schlüssel"), secret("a\x00b")])
 def test_a_key_that_no_header_can_carry_is_a_configuration_error(key: str, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(key)
     fields = {"type": "roboflow", "model": "yard/3", "api_key": {"file": "key"}}

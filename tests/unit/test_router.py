@@ -10,6 +10,7 @@ from agent.errors import Cause
 from agent.evidence import Evidence, LinkView
 from agent.flow import Decision, Prices, Reason, Route, Rung
 from agent.router import (
+    P_SURE,
     PROBE_MAX_S,
     PROBE_MIN_S,
     Errand,
@@ -371,6 +372,44 @@ def test_with_latency_preferred_the_device_answers_at_once_and_only_a_sure_cloud
 def test_with_cost_preferred_an_uncertain_cloud_is_left_alone() -> None:
     unsure = replace(view(*[request()] * 7, *[LATE] * 3), on_time_s=float("-inf"))
     assert decide(unsure, router=probed(Router(Mode.AUTO, Prefer.COST))).route is Route.LOCAL
+
+
+def test_with_a_cool_device_preferred_its_model_waits_until_the_cloud_has_had_its_time() -> None:
+    unsure = view(*[request()] * 8, LATE)
+    cool, usual = decide(unsure, router=Router(Mode.AUTO, Prefer.COOL)), decide(unsure)
+    assert (cool.route, usual.route) == (Route.CLOUD, Route.CLOUD)
+    assert cool.p is not None
+    assert cool.p < P_SURE
+    assert usual.local_start_s == NOW_S
+    assert cool.local_start_s == pytest.approx(FRAME.deadline_s - 2.2 * IDLE.local_run_s - 0.015)
+
+
+def test_with_a_cool_device_preferred_a_frame_that_waits_for_the_wire_is_not_looked_at_here_meanwhile() -> None:
+    busy = replace(GOOD, in_flight=1, unacked_bytes=10**7)
+    cool, usual = decide(busy, router=Router(Mode.AUTO, Prefer.COOL)), decide(busy)
+    assert (cool.reason, cool.waits) == (usual.reason, usual.waits) == (Reason.UPLINK_BUSY, True)
+    assert usual.local_start_s == NOW_S
+    assert cool.local_start_s == pytest.approx(FRAME.deadline_s - 2.2 * IDLE.local_run_s - 0.015)
+    full = replace(IDLE, hedge_fits=False)
+    assert decide(busy, router=Router(Mode.AUTO, Prefer.COOL), load=full).local_start_s == NOW_S
+
+
+def test_with_a_cool_device_preferred_the_cloud_is_worth_a_higher_price_though_no_cap_is_passed() -> None:
+    dear = Prices(per_call=0.5)
+    assert decide(GOOD, prices=dear).route is Route.LOCAL
+    assert decide(GOOD, prices=dear, router=Router(Mode.AUTO, Prefer.COOL)).route is Route.CLOUD
+    spent = Prices(credits_left=0.0)
+    assert decide(GOOD, prices=spent, router=Router(Mode.AUTO, Prefer.COOL)).route is Route.LOCAL
+
+
+def test_a_router_that_is_told_otherwise_decides_so_from_then_on_and_knows_what_it_knew() -> None:
+    router = Router(Mode.AUTO)
+    assert decide(GOOD, router=router).route is Route.CLOUD
+    router.follow(Mode.LOCAL_ONLY, Prefer.ACCURACY)
+    assert (router.policy, router.on_cloud) == ((Mode.LOCAL_ONLY, Prefer.ACCURACY), False)
+    assert decide(GOOD, router=router).reason is Reason.LOCAL_ONLY
+    router.follow(Mode.AUTO, Prefer.ACCURACY)
+    assert decide(GOOD, router=router).reason is Reason.P_OK
 
 
 # Budgets

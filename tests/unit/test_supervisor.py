@@ -88,6 +88,31 @@ def test_stages_stop_from_the_last_to_the_first() -> None:
     assert ended == ["cameras", "lanes", "sinks"]
 
 
+def test_a_loop_may_ask_about_all_others_before_they_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, start, found = threading.Event(), threading.Thread.start, list[object]()
+
+    def start_late(thread: threading.Thread) -> None:
+        assert thread.name == "page" or asked.wait(10)
+        start(thread)
+
+    def ask(pulse: Pulse) -> None:
+        try:
+            found.extend([supervisor.stuck(), supervisor.alive("remote"), supervisor.trouble("remote-trial")])
+        finally:
+            asked.set()
+        pulse.stopping.wait(10)
+
+    def rest(pulse: Pulse) -> None:
+        pulse.stopping.wait(10)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    later = Loop("remote", rest), Loop("remote-trial", rest)
+    supervisor = Supervisor([Stage("page", (Loop("page", ask),), 5.0), Stage("remote", later, 5.0)], SystemClock())
+    supervisor.start()
+    assert (found, supervisor.alive("remote"), supervisor.fatal) == ([[], False, None], True, None)
+    supervisor.stop()
+
+
 def test_a_loop_without_a_heartbeat_is_named() -> None:
     class Hours(SystemClock):
         ahead_s = 0.0

@@ -1,3 +1,6 @@
+import contextlib
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,3 +210,26 @@ def test_a_knock_that_is_welcome_opens_a_cloud_that_had_refused(tmp_path: Path) 
     view = it.uplink.view()
     assert not view.refused
     assert not view.closed
+
+
+class Breaking(InstantCloud):
+    """Each failure is an error of its own, as an engine's are."""
+
+    def infer(self, picture: Picture, give_up_s: float, watch: Watch) -> Answer:
+        raise EngineUnavailable(f"{len(picture.data)} bytes by {give_up_s} for {watch}", Cause.TIMEOUT)
+
+
+def test_an_upload_that_failed_is_let_go_of_at_once_with_its_frame_and_not_by_the_collector(tmp_path: Path) -> None:
+    clock = FakeClock()
+    it = Site(tmp_path, Breaking(clock), clock)
+    gc.disable()
+    try:
+        upload = it.begin()
+        with contextlib.suppress(EngineUnavailable):
+            upload.carry(clock.now() + 8)
+        upload.end()
+        left = weakref.ref(upload)
+        del upload
+        assert left() is None
+    finally:
+        gc.enable()

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from canary import secret
 from unit.emulator_engine import KEY, emulating
 
 from agent import config, document, imaging, plugins
@@ -23,6 +24,7 @@ from agent.flow import Picture, Reading
 from agent.options import Options
 from agent.ports import Context, Contributor, Project
 
+POOR, NARROW, ASLEEP = secret("poor"), secret("narrow"), secret("asleep")
 PIXELS = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
 PICTURE = imaging.encode(PIXELS, 64, 80)
 NAME = "agent-gate-0123abcd-42.jpg"
@@ -98,17 +100,22 @@ def test_the_watch_is_told_how_the_upload_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "project", "cause", "said"),
     [
-        ("wrong", "shapes", Cause.AUTH, "the API key is not accepted for uploads (Unauthorized api_key. This key"),
-        ("poor", "shapes", Cause.CREDITS, "nothing left for uploads"),
-        ("narrow", "shapes", Cause.AUTH, "may not upload to shapes"),
-        ("asleep", "shapes", Cause.PAUSED, "paused its API use"),
+        (
+            secret("wrong"),
+            "shapes",
+            Cause.AUTH,
+            "the API key is not accepted for uploads (Unauthorized api_key. This key",
+        ),
+        (POOR, "shapes", Cause.CREDITS, "nothing left for uploads"),
+        (NARROW, "shapes", Cause.AUTH, "may not upload to shapes"),
+        (ASLEEP, "shapes", Cause.PAUSED, "paused its API use"),
         (KEY, "yard", Cause.NOT_FOUND, "there is no project yard (The project yard does not exist"),
     ],
 )
 def test_a_refusal_says_what_a_person_must_do(
     tmp_path: Path, *, key: str, project: str, cause: Cause, said: str
 ) -> None:
-    known = keys.parse([KEY, "poor=no_credits", "narrow=forbidden", "asleep=paused"])
+    known = keys.parse([KEY, f"{POOR}=no_credits", f"{NARROW}=forbidden", f"{ASLEEP}=paused"])
     with (
         emulating(keys=known) as emulator,
         uploads(tmp_path, emulator.url, key, name=project) as it,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canary import MARK, secret
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,8 +37,8 @@ from agent.sinks import webhook
 from agent.sinks._webhook_signature import message_id
 from agent.sinks._webhook_words import Reply, is_page
 
-KEY = bytes(range(32))
-KEY_TEXT = "whsec_" + base64.b64encode(KEY).decode()
+KEY_TEXT = "whsec_" + secret("x" * 24)
+KEY = base64.b64decode(KEY_TEXT.removeprefix("whsec_"))
 HTML = Answer(200, (("Content-Type", "text/html; charset=utf-8"),), b"<!DOCTYPE html><html><body>Sign in</body></html>")
 OK, KEPT, REJECTED = Outcome.ACCEPTED, Outcome.KEPT, Outcome.REJECTED
 
@@ -148,14 +149,14 @@ def test_what_is_sent_is_what_was_asked_for(what: str, kinds: set[Kind]) -> None
 def test_headers_are_added_with_their_secrets(
     receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOOK_AUTH", "Bearer hunter2hunter2\n")
+    monkeypatch.setenv("HOOK_AUTH", f"Bearer {secret()}\n")
     headers = {"X-Site": "north", "Authorization": {"env": "HOOK_AUTH"}, "User-Agent": "mine"}
     with opened(receiver.port, tmp_path, headers=headers) as sink:
         sink.send(batch(1))
     (request,) = receiver.requests
     assert [request.headers[name] for name in ("x-site", "authorization", "user-agent")] == [
         "north",
-        "Bearer hunter2hunter2",
+        f"Bearer {secret()}",
         "mine",
     ]
 
@@ -219,7 +220,7 @@ def test_the_specifications_own_example_is_reproduced() -> None:
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-@pytest.mark.parametrize("text", ["hunter2", "whsec_", "whsec_c2hvcnQ=", "whsec_" + "A" * 200, f"{KEY_TEXT} hunter2"])
+@pytest.mark.parametrize("text", [secret(), f"whsec_{MARK}", "whsec_" + MARK * 25, f"{KEY_TEXT} {secret()}"])
 def test_a_key_that_no_receiver_could_use_is_a_mistake_that_is_never_repeated(text: str, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(text)
     with (
@@ -227,7 +228,7 @@ def test_a_key_that_no_receiver_could_use_is_a_mistake_that_is_never_repeated(te
         opened(1, tmp_path, secret={"file": "key"}),
     ):
         pass
-    assert "hunter2" not in str(caught.value)
+    assert MARK[:4] not in str(caught.value)
 
 
 # What a receiver answers
@@ -656,24 +657,26 @@ def test_a_ca_file_that_is_none_is_a_mistake_in_the_configuration(tmp_path: Path
 
 # What is never shown
 
+PATH, QUERY, WORD = secret("path"), secret("query"), secret("word")
+
 
 def test_the_address_may_come_from_a_secret_and_nothing_of_it_but_the_host_is_shown(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "url").write_text(f"http://127.0.0.1:{receiver.port}/hooks/hunter2?token=swordfish\n")
-    echo = b"Cannot POST /hooks/hunter2?token=swordfish; /hooks/hunter2; token=swordfish; Bearer opensesame"
-    (tmp_path / "auth").write_text("Bearer opensesame")
-    receiver.answers.append(Answer(404, body=echo))
+    (tmp_path / "url").write_text(f"http://127.0.0.1:{receiver.port}/hooks/{PATH}?token={QUERY}\n")
+    echo = f"Cannot POST /hooks/{PATH}?token={QUERY}; /hooks/{PATH}; token={QUERY}; {QUERY}; Bearer {WORD}; {WORD}"
+    (tmp_path / "auth").write_text(f"Bearer {WORD}")
+    receiver.answers.append(Answer(404, body=echo.encode()))
     more = {"url": {"file": "url"}, "headers": {"Authorization": {"file": "auth"}}}
     with caplog.at_level(logging.DEBUG), opened(1, tmp_path, **more) as sink:
         with pytest.raises(SinkUnavailable, match="Cannot POST") as caught:
             sink.send(batch(1))
         shown = repr(sink)
         sink.send(batch(1))
-    assert [request.path for request in receiver.requests] == ["/hooks/hunter2?token=swordfish"] * 2
+    assert [request.path for request in receiver.requests] == [f"/hooks/{PATH}?token={QUERY}"] * 2
     told = str(caught.value) + shown + logs.redact(caplog.text)
     assert f"127.0.0.1:{receiver.port}" in shown
-    assert not [word for word in ("hunter2", "swordfish", "opensesame") if word in told]
+    assert MARK not in told
 
 
 def test_an_address_in_the_file_shows_no_more_than_its_host_either() -> None:
@@ -742,19 +745,19 @@ def test_an_address_that_is_none_is_one_mistake_that_says_what_is_allowed(url: A
     assert problem["msg"].startswith("give an address, https://HOST/PATH, or a reference")
 
 
-@pytest.mark.parametrize("text", ["nonsense hunter2", "https://user:hunter2@host/", "ftp://hunter2/"])
+@pytest.mark.parametrize("text", [f"nonsense {MARK}", f"https://user:{MARK}@host/", f"ftp://{MARK}/"])
 def test_a_secret_that_holds_no_address_is_named_and_not_repeated(text: str, tmp_path: Path) -> None:
     (tmp_path / "url").write_text(text)
     with pytest.raises(ConfigError, match=r"\{file: url\}") as caught, opened(1, tmp_path, url={"file": "url"}):
         pass
-    assert "hunter2" not in str(caught.value)
+    assert MARK[:4] not in str(caught.value)
 
 
 def test_a_header_that_its_secret_cannot_be_is_a_mistake(tmp_path: Path) -> None:
-    (tmp_path / "auth").write_text("Bearer hünter2")
+    (tmp_path / "auth").write_text(f"Bearer {secret('ü')}")
     with pytest.raises(ConfigError, match="cannot be the header Authorization") as caught:
         open_and_close(tmp_path, headers={"Authorization": {"file": "auth"}})
-    assert "hünter2" not in str(caught.value)
+    assert MARK not in str(caught.value)
 
 
 def test_two_sinks_are_told_apart_by_address_and_by_what_they_are_sent() -> None:

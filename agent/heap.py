@@ -1,0 +1,20 @@
+"""How glibc shares out memory between threads. Set once, by the main thread, before there are others. No state."""
+
+import ctypes
+from typing import Final
+
+_M_ARENA_MAX: Final = -8
+"""A parameter of mallopt(3), of glibc alone."""
+_ARENAS: Final = 2
+
+
+def share() -> None:
+    """Let all threads take memory from two arenas.
+
+    glibc makes up to eight for each core, and what a thread frees stays in its arena for whoever uses that one. Frames
+    are made by one thread and freed by another, so each arena came to hold room for the most that was ever under way
+    in it. Python's own lock lets one thread at a time allocate in any case, and native code seldom does.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, and no arenas
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, _ARENAS)

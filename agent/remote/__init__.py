@@ -1,0 +1,1 @@
+"""Commands from afar, over MQTT: heard, checked, carried out, answered and written down."""

@@ -1,0 +1,1 @@
+"""One module for each command: the fields that it takes, and what it does."""
