@@ -124,7 +124,7 @@ class Local:
 
     def _described(self, threads: int | None, doubts: Iterable[str]) -> Card:
         runtime, writer, head = self._opened()
-        nameless = "it carries no class names; put name, file and labels into a model.yaml beside it"
+        nameless = "it carries no class names; give them by: vedette model add FILE --labels FILE, or in its model.yaml"
         complaints = (writer.complaint(), *doubts, None if head.labels else nameless)
         return Card(
             task=head.task,

@@ -20,6 +20,7 @@ from agent.errors import EngineBroken
 from agent.flow import Route
 from agent.package import ModelPackage
 from agent.ports import Context, Engine
+from agent.words import pip_install
 
 ROUTE: Final = Route.LOCAL
 _SILENT = 4
@@ -144,7 +145,7 @@ def _library() -> Any:  # noqa: ANN401 - untyped library
     try:
         import onnxruntime
     except ImportError as error:
-        raise EngineBroken(f"ONNX Runtime is not installed ({error}); run: pip install 'vedette[onnx]'") from error
+        raise EngineBroken(f"ONNX Runtime is not installed ({error}); run: {pip_install('vedette[onnx]')}") from error
     return onnxruntime
 
 

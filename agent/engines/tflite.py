@@ -21,6 +21,7 @@ from agent.errors import EngineBroken
 from agent.flow import Route
 from agent.package import ModelPackage
 from agent.ports import Context, Engine
+from agent.words import pip_install
 
 ROUTE: Final = Route.LOCAL
 _log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def _interpreter_class() -> Any:  # noqa: ANN401 - untyped libraries
         try:
             from tflite_runtime.interpreter import Interpreter
         except ImportError as error:
-            raise EngineBroken("no TFLite runtime is installed; run: pip install ai-edge-litert") from error
+            raise EngineBroken(f"no TFLite runtime is installed; run: {pip_install('ai-edge-litert')}") from error
     return Interpreter
 
 
