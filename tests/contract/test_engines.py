@@ -430,7 +430,7 @@ def test_odd_metadata_is_no_class_names_and_the_usual_warning(
     with caplog.at_level(logging.WARNING, logger="agent.engines._local"):
         assert open_with_tail(tmp_path, tail) == ""
     assert [record.message.partition(" carries ")[2] for record in caplog.records] == [
-        "no class names; put name, file and labels into a model.yaml beside it"
+        "no class names; give them by: vedette model add FILE --labels FILE, or in its model.yaml"
     ]
 
 
