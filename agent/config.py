@@ -253,7 +253,7 @@ class Config(Options):
     @field_validator("sinks")
     @classmethod
     def _sinks_differ(cls, sinks: tuple[SinkOptions, ...]) -> tuple[SinkOptions, ...]:
-        targets = [sink.target for sink in sinks]
+        targets = [plugins.target_of(sink) for sink in sinks]
         twice = sorted({target for target in targets if targets.count(target) > 1})
         if twice:
             raise ValueError(f"two sinks have {', '.join(twice)}; each needs its own")

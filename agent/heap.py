@@ -1,4 +1,4 @@
-"""How glibc shares out memory between threads. Set once, by the main thread, before there are others. No state."""
+"""How glibc shares out memory between threads, and gives back what is free. Main thread. No state."""
 
 import ctypes
 from typing import Final
@@ -18,3 +18,13 @@ def share() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, and no arenas
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def give_back() -> None:
+    """Free pages go back to the kernel, wherever in the heap they lie: a few milliseconds, without Python's lock.
+
+    glibc alone gives back no more than the heap's end. What an outage took for frames under way would stay for good.
+    """
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

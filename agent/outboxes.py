@@ -52,7 +52,7 @@ def take(couriers: Sequence[Courier], undelivered: Mapping[str, Sequence[Deliver
     for name, deliveries in undelivered.items():
         if deliveries and name not in names:
             tail = logs.fields(sink=name, count=len(deliveries))
-            _log.warning("undelivered results are lost with their sink, which is not configured any more %s", tail)
+            _log.error("undelivered results are lost with their sink, which is not configured any more %s", tail)
 
 
 def limits(options: OutboxOptions) -> Limits:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Final, get_args
 
 from agent import engines, sinks, sources
-from agent.errors import ConfigError
+from agent.errors import AgentError, ConfigError
 from agent.flow import Route
 from agent.options import Options, SinkOptions, unusable
 from agent.ports import CloudEngine, Context, Contributor, Engine, Project, Sink, Source
@@ -36,19 +36,19 @@ def options_of(kind: str, *, route: Route | None = None) -> tuple[type[Options],
 
 def build_source(options: Options, context: Context) -> Source:
     """The source that `options` describe."""
-    source: Source = _module("sources", type_of(options)).build(options, context)
+    source: Source = _built("sources", options, context)
     return source
 
 
 def build_engine(options: Options, context: Context) -> Engine:
     """The on-device engine that `options` describe."""
-    engine: Engine = _module("engines", type_of(options)).build(options, context)
+    engine: Engine = _built("engines", options, context)
     return engine
 
 
 def build_cloud_engine(options: Options, context: Context, *, width: int) -> CloudEngine:
     """The hosted engine that `options` describe; `width`: how many requests may be under way at once."""
-    engine: CloudEngine = _module("engines", type_of(options)).build(options, context, width=width)
+    engine: CloudEngine = _built("engines", options, context, width=width)
     return engine
 
 
@@ -66,13 +66,38 @@ def build_contributor(options: Options, context: Context, project: Project) -> C
 
 def build_sink(options: Options, context: Context) -> Sink:
     """The sink that `options` describe."""
-    sink: Sink = _module("sinks", type_of(options)).build(options, context)
+    sink: Sink = _built("sinks", options, context)
     return sink
+
+
+def target_of(options: SinkOptions) -> str:
+    """Where results go. Raises ValueError: another's plugin fails to say it."""
+    try:
+        return options.target
+    except Exception as error:  # as in _built
+        name = type_of(options)
+        if name not in _others("sinks"):
+            raise
+        raise ValueError(f"{_who('sinks', name)} does not say its target ({type(error).__name__}: {error})") from error
 
 
 def type_of(options: Options) -> str:
     """The plugin's name: what stands at `type:`."""
     return str(getattr(options, "type"))  # noqa: B009 - every plugin's Options has it; the base has not
+
+
+def _built(kind: str, options: Options, context: Context, **more: Any) -> Any:  # noqa: ANN401 - by the kind of plugin
+    """Raises ConfigError: it says that it cannot be built or, being another's, it fails."""
+    name = type_of(options)
+    module = _module(kind, name)
+    try:
+        return module.build(options, context, **more)
+    except AgentError:
+        raise
+    except Exception as error:  # what another's module does is not ours to know
+        if name not in _others(kind):
+            raise
+        raise ConfigError(f"{_who(kind, name)} cannot be built ({type(error).__name__}: {error}); mend it") from error
 
 
 def _own(kind: str) -> set[str]:
@@ -103,10 +128,10 @@ def _module(kind: str, name: str) -> ModuleType:
     point = _others(kind).get(name)
     if point is None:
         return importlib.import_module(f"agent.{kind}.{name}")
-    who = f"the plugin {name}" + (f" of the package {point.dist.name}" if point.dist else "")
+    who = _who(kind, name)
     try:
         module: Any = point.load()
-    except Exception as error:  # what another's module does when it is imported is not ours to know
+    except (Exception, SystemExit) as error:  # what another's module does when it is imported is not ours to know
         why = f"{type(error).__name__}: {error}"
         raise ConfigError(f"{who} cannot be loaded ({why}); mend it, or uninstall it") from error
     lack = _lack(kind, name, module)
@@ -114,6 +139,11 @@ def _module(kind: str, name: str) -> ModuleType:
         raise ConfigError(f"{who} {lack}; install a version of it that is for this agent")
     plugin: ModuleType = module
     return plugin
+
+
+def _who(kind: str, name: str) -> str:
+    point = _others(kind)[name]
+    return f"the plugin {name}" + (f" of the package {point.dist.name}" if point.dist else "")
 
 
 def _lack(kind: str, name: str, module: Any) -> str:  # noqa: ANN401 - anything may stand at an entry point

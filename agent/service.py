@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final, TypeAlias
 
-from agent import logs
+from agent import heap, logs
 from agent.app import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_RESTART, Agent, Handover
 from agent.clock import wait_until
 from agent.config import Config
@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 TICK_S: Final = 0.25
 DRAIN_S: Final = 1.0
 """Beyond the deadline, how long the frames under way at a reload have for their answers."""
+TIDY_S: Final = 60.0
 SETTLE_S: Final = 10.0
 """A new configuration that has run for so long has shown that it can, though a camera or a sink be silent."""
 
@@ -59,6 +60,7 @@ class Service:
         self._ready = False
         self._signs = 0
         self._trial: _Trial | None = None
+        self._tidied_s = self._clock.now()
 
     def run(self, *, seconds: float | None = None) -> int:
         """Run until asked to stop, the last camera has ended, `seconds` have passed, or something fatal; the exit code.
@@ -91,6 +93,9 @@ class Service:
         if not self._ready and self._has_begun():
             self._note_ready()
         self._tell()
+        if self._clock.now() - self._tidied_s >= TIDY_S:
+            self._tidied_s = self._clock.now()
+            heap.give_back()
 
     def _has_begun(self) -> bool:
         """Whether the engines are loaded and, after a reload, nothing else has turned out to be wrong."""
@@ -187,7 +192,7 @@ class Service:
                 _log.warning("undelivered results are kept, and sent at the next start %s", tail)
             if lost:
                 tail = logs.fields(sink=courier.name, count=lost)
-                _log.warning("undelivered results are lost with the end of this run %s", tail)
+                _log.error("undelivered results are lost with the end of this run %s", tail)
         for wish in (self._trial, self._stop.take()):
             if wish is not None:
                 wish.told(STOPPING)

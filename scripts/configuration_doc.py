@@ -28,8 +28,8 @@ vedette check vedette.yaml           # every mistake at once; exit code 0, or 78
 vedette check vedette.yaml --probe   # also uses each camera, engine and sink once; exit code 1 when one fails
 ```
 
-Relative paths start at the folder of the file. `~` is the home folder of the agent's user. A change takes effect when
-the agent starts again.
+Relative paths start at the folder of the file. `~` is the home folder of the agent's user. A change takes effect at a
+reload (`sudo systemctl reload vedette`, SIGHUP), or when the agent starts again.
 
 ## Mistakes
 

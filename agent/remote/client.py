@@ -49,10 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser, say: Callable[[str], None]) -
     parser.set_defaults(command=lambda options: run(options, say))
 
 
+_OURS: Final = frozenset({"id", "session"})
+
+
 def run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Send and wait; the exit code. Raises AgentError."""
     clock, prefix = SystemClock(), options.prefix or f"vedette/{options.agent}"
-    fields, keys = _fields(options.fields), _keys(options.key_file)
+    fields, keys, heard = _fields(options.fields), _keys(options.key_file), False
     session = _connected(options, clock)
     try:
         state = _state(session, prefix, clock)
@@ -62,12 +65,14 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
         text = _message(body, keys, options.agent, options.word)
         session.publish(Message(name, f"{prefix}/command/{options.word}", text.encode()), Properties(b""))
         for answer in _answers(session, f"{prefix}/answer/{name}", options.wait, clock):
+            heard = True
             say(json.dumps(_saved(answer, options.save), ensure_ascii=False))
             if answer["status"] in _LAST:
                 return 0 if answer["status"] == Status.DONE.value else 1
     finally:
         session.end(politely=True)
-    raise AgentError(f"no last answer came within {options.wait:g} s; may this user publish on {prefix}/command?")
+    why = "it is still at work: --wait longer" if heard else f"may this user publish on {prefix}/command?"
+    raise AgentError(f"no last answer came within {options.wait:g} s; {why}")
 
 
 def _fields(words: list[str]) -> dict[str, Any]:
@@ -77,6 +82,8 @@ def _fields(words: list[str]) -> dict[str, Any]:
         name, sign, value = word.partition("=")
         if not sign or not name:
             raise AgentError(f"{word}: should be FIELD=VALUE, such as camera=gate")
+        if name in _OURS:
+            raise AgentError(f"{word}: {name} is given by this program, and tells which answer is meant for it")
         found[name] = _file(Path(value[1:])) if value.startswith("@") else _value(value)
     return found
 

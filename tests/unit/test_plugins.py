@@ -148,6 +148,7 @@ def test_a_sink_of_an_installed_package_is_used_by_its_name(package: Callable[..
     ("text", "kind", "said"),
     [
         ("import no_such_library", "sinks", r"cannot be loaded \(ModuleNotFoundError: No module named 'no_such_lib"),
+        ("import sys; sys.exit(3)", "sinks", r"cannot be loaded \(SystemExit: 3\); mend it, or uninstall it"),
         ("", "sinks", "has no class Options that is derived from agent.options.SinkOptions; install a version of it"),
         (SINK.replace('"shout"', '"cry"'), "sinks", 'has no type: Literal\\["shout"\\] in its Options'),
         (SINK.replace("def target", "def aim"), "sinks", "has no target in its Options"),
@@ -163,6 +164,20 @@ def test_a_plugin_that_cannot_be_used_is_a_mistake_only_where_it_is_named(
     named = {"sinks": {"sink": "{type: shout, loud: yes}"}, "engines": {"local": "{type: shout}"}}[kind]
     with pytest.raises(ConfigError, match=rf"^a.yaml:\d: .*: the plugin shout of the package vedette-broken {said}"):
         checked(**named)
+
+
+def test_a_plugin_that_fails_to_be_built_is_an_error_in_words_and_no_agents_end(
+    package: Callable[..., None], tmp_path: Path
+) -> None:
+    package("mute", SINK.replace('"the street"', "1 / 0").replace("shout", "whisper"), name="whisper")
+    with pytest.raises(
+        ConfigError, match=r"the plugin whisper of the package vedette-mute does not say its target \(Z"
+    ):
+        checked(sink="{type: whisper}")
+    package("broken", SINK.replace('"built"', "1 / 0"))
+    (sink,) = checked(sink="{type: shout}").sinks
+    with pytest.raises(ConfigError, match=r"^the plugin shout of the package vedette-broken cannot be built \(ZeroDiv"):
+        plugins.build_sink(sink, Context("agent", FakeClock(), tmp_path, tmp_path))
 
 
 def test_a_name_of_this_build_is_never_anothers(package: Callable[..., None]) -> None:
