@@ -1,6 +1,7 @@
 """A camera's reader in a child process: what passes between them, how it is watched, and how it ends."""
 
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -268,7 +269,9 @@ def test_with_too_few_descriptors_a_camera_is_lost_and_none_is_kept(make: Make) 
     before, limits = survey.links(os.getpid()), resource.getrlimit(resource.RLIMIT_NOFILE)
     lost = 0
     for room in range(1, 14):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) + room, limits[1]))
+        taken = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
+        free = (number for number in itertools.count() if number not in taken)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next(itertools.islice(free, room, None)), limits[1]))
         try:
             source.open()
         except SourceLost:
