@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from agent.admission import Admission  # noqa: E402 - the checkout goes first on the path
+from agent.bench import machine  # noqa: E402
 from agent.clock import SystemClock  # noqa: E402
 from agent.engines import tflite  # noqa: E402
 from agent.engines._local import Local  # noqa: E402
@@ -164,9 +165,7 @@ def first_result_s(process: subprocess.Popen[bytes], results: Path) -> float:
 def peak_mb(process: subprocess.Popen[bytes], _: Path) -> float:
     """The most memory that the agent has held in ten seconds, MB."""
     time.sleep(10)
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    return kib * 1024 / 1e6
+    return machine.peak_mb(process.pid)
 
 
 def median_age_ms(_: subprocess.Popen[bytes], results: Path) -> float:

@@ -2,12 +2,12 @@
 
 import os
 import platform
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 import agent
+from agent import heat
 
 _DISTRIBUTIONS: Final = {
     "tflite": ("ai-edge-litert", "tflite-runtime"),
@@ -15,7 +15,6 @@ _DISTRIBUTIONS: Final = {
     "tensorrt": ("tensorrt",),
 }
 _CPU: Final = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-_HEAT: Final = Path("/sys/class/thermal")
 _BOARD: Final = Path("/proc/device-tree/model")
 
 
@@ -57,20 +56,16 @@ def _version(distribution: str) -> str:
         return ""
 
 
-def peak_mb() -> float:
-    """The most memory that this process has held, MB: what the kernel calls the high-water mark of its resident set."""
-    marks = (row.split()[1] for row in _read(Path("/proc/self/status")).splitlines() if row.startswith("VmHWM"))
+def peak_mb(process: int | None = None) -> float:
+    """The most memory that a process, None: this one, has held, MB: the high-water mark of its resident set."""
+    rows = _read(Path(f"/proc/{process or 'self'}/status")).splitlines()
+    marks = (row.split()[1] for row in rows if row.startswith("VmHWM"))
     return int(next(marks, "0")) * 1024 / 1e6
 
 
 def hottest_c() -> str:
     """The warmest sensor in whole degrees Celsius; empty where there is none."""
-    found = [int(text) for text in _temperatures() if text.lstrip("-").isdigit()]
-    return str(round(max(found) / 1000)) if found else ""
-
-
-def _temperatures() -> Iterator[str]:
-    yield from (_read(zone / "temp") for zone in sorted(_HEAT.glob("thermal_zone*")))
+    return str(round(max(celsius.values()))) if (celsius := heat.measured().celsius) else ""
 
 
 def _cpu_model() -> str:

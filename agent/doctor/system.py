@@ -22,11 +22,6 @@ def board(machine: Machine) -> str:
     return machine.read("/proc/device-tree/model") or machine.read("/sys/class/dmi/id/product_name")
 
 
-def is_pi(machine: Machine) -> bool:
-    """Whether it is a Raspberry Pi."""
-    return board(machine).startswith("Raspberry Pi")
-
-
 def l4t(machine: Machine) -> int | None:
     """The major version of Jetson Linux; None: it is no Jetson."""
     release = re.search(r"R(\d+)", machine.read("/etc/nv_tegra_release"))

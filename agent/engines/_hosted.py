@@ -205,8 +205,7 @@ class Roboflow:
         return EngineUnavailable(self._without_key(sentence), Cause.BAD_ANSWER)
 
     def _without_key(self, text: str) -> str:
-        """Some servers repeat it."""
-        return text.replace(self._key, "***")
+        return _replies.without(text, self._key)
 
     def close(self) -> None:
         """Close every connection."""

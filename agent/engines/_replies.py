@@ -26,6 +26,11 @@ def message(reply: "Reply") -> str:
     return " ".join(redact(str(said)).split())[:_SHOWN_LETTERS] or "no text"  # half a key would not be known for one
 
 
+def without(text: str, key: str) -> str:
+    """`text` with the key struck out: some servers repeat it."""
+    return text.replace(key, "***")
+
+
 def _said(body: Mapping[str, Any]) -> object:
     said = body.get("message") or body.get("detail") or body.get("error")
     if isinstance(said, dict):  # the platform's API has one more level

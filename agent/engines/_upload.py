@@ -130,8 +130,7 @@ class Uploads:
         return EngineUnavailable(sentence.format(status=reply.status, said=said), cause, retry_after_s=wait_s)
 
     def _without_key(self, text: str) -> str:
-        """Some servers repeat it."""
-        return text.replace(self._key, "***")
+        return _replies.without(text, self._key)
 
     def close(self) -> None:
         """See Contributor."""
